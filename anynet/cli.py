@@ -1,0 +1,100 @@
+"""The command line: a table of command names and where each lives, as import strings.
+
+Nothing above this floor is imported before its command runs. Errors of the user end in one line
+on standard error and exit code 2; work that failed ends in exit code 1.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from anynet.files import InputError
+
+
+class Command(NamedTuple):
+    """A row of the table: the function that runs it, and its one line in `anynet --help`."""
+
+    function: str
+    help: str
+
+
+COMMANDS: dict[str, Command] = {
+    "demo": Command(
+        "anynet.demo:demo",
+        "The whole job on bundled images: two spaces swept, EDFs drawn, a RegNet exported.",
+    ),
+    "spaces": Command(
+        "anynet.commands:spaces", "The named design spaces: free dimensions, exact size."
+    ),
+    "sample": Command("anynet.commands:sample", "Draw networks of a space inside windows of cost."),
+    "cost": Command(
+        "anynet.commands:cost", "Params, flops and activations of a network, a line a stage."
+    ),
+    "explain": Command(
+        "anynet.commands:explain",
+        "How a RegNet's widths come about: line, quantized line, group fix.",
+    ),
+    "sweep": Command(
+        "search.commands:sweep", "Train the population of a sweep file; the same command resumes."
+    ),
+    "edf": Command("analysis.commands:edf", "Draw the error distributions of runs."),
+    "export": Command(
+        "analysis.commands:export", "Write a network, or the best of a run, for a library."
+    ),
+}
+
+
+class WorkFailed(Exception):
+    """The input was fine and the work failed; the message is the one line shown (exit code 1)."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line; returns its exit code."""
+    from cyclopts import App, CycloptsError
+
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
+        nearest = difflib.get_close_matches(arguments[0], COMMANDS, n=1)
+        hint = f"; did you mean {nearest[0]!r}?" if nearest else f": {', '.join(COMMANDS)}"
+        return _fail(f"{arguments[0]!r} is not a command{hint}", 2)
+    app = App(
+        name="anynet",
+        help="Learn how networks for your data should be shaped.",
+        version_flags=["--version"],
+        version=_version,
+        result_action="return_value",
+    )
+    for name, command in COMMANDS.items():
+        app.command(command.function, name=name, help=command.help)
+    try:
+        result = app(list(arguments), exit_on_error=False, print_error=False, verbose=False)
+    except CycloptsError as error:
+        return _fail(" ".join(str(error).split()), 2)
+    except InputError as error:
+        return _fail(str(error), 2)
+    except WorkFailed as error:
+        return _fail(str(error), 1)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of a pipe went away, which is no error of ours
+        return 0
+    return result if isinstance(result, int) else 0
+
+
+def main() -> None:
+    """The `anynet` program."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"anynet: {message}", file=sys.stderr)
+    return code
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("anynet-nas")

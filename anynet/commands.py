@@ -1,0 +1,321 @@
+"""The commands that describe, sample and count: `spaces`, `sample`, `cost`, `explain`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+from cyclopts import Parameter
+
+from anynet import counting, export, regnet, space
+from anynet.files import InputError, decode, parse_yaml, read_text, to_json, write_text
+from anynet.sampling import seeded
+from anynet.terminal import parse_window, print_json, print_table
+from anynet.textbook import REGNETS, names
+
+Short = Annotated[int, Parameter(name=["-n", "--networks"])]
+
+
+def spaces(name: str | None = None, /, *, json: bool = False) -> None:
+    """List the named design spaces, or print one of them as YAML to start from.
+
+    Parameters
+    ----------
+    name
+        Print this space (or space file) as YAML instead of the list.
+    json
+        Print one JSON document.
+    """
+    if name is not None:
+        chosen = space.load_space(name)
+        if json:
+            print_json(chosen)
+        else:
+            print(chosen.to_yaml(), end="")
+        return
+    rows: list[dict[str, Any]] = [
+        {
+            "name": s.name,
+            "block": s.block,
+            "free_dimensions": s.free_dimensions,
+            "size": s.size,
+            "constraints": [f"{c.parameter} {c.rule}" for c in s.constraints],
+        }
+        for s in space.NAMED.values()
+    ]
+    if json:
+        print_json(rows)
+        return
+    print_table(
+        ("space", "block", "free dimensions", "settings", "", "adds"),
+        [
+            (
+                row["name"],
+                row["block"],
+                row["free_dimensions"],
+                row["size"],
+                f"{row['size']:.1e}",
+                _added(row["name"], row["constraints"]),
+            )
+            for row in rows
+        ],
+    )
+    print(
+        "\nsettings: distinct drawn settings, exactly; of a RegNet space all lines, those with\n"
+        "another number of stages too. `anynet spaces NAME` prints a space as YAML."
+    )
+
+
+def _added(name: str, constraints: list[str]) -> str:
+    if constraints:
+        return constraints[-1].replace("_", " ")
+    return "quantized linear widths" if name.startswith("regnet") else ""
+
+
+def sample(
+    source: Annotated[str, Parameter(name="SPACE")],
+    /,
+    *,
+    n: Short,
+    flops: str | None = None,
+    params: str | None = None,
+    activations: str | None = None,
+    resolution: int = counting.DEFAULT_RESOLUTION,
+    input_channels: int | None = None,
+    classes: int | None = None,
+    seed: int = 0,
+    repeats: Annotated[bool, Parameter(negative="")] = False,
+    out: Path | None = None,
+    json: bool = False,
+) -> None:
+    """Draw networks of a space inside windows of cost, one JSON a line.
+
+    Example: anynet sample anynetx_a -n 500 --flops 360e6:400e6 --out networks.jsonl
+
+    Parameters
+    ----------
+    source
+        A named space (see `anynet spaces`) or a space file (.yaml).
+    n
+        How many networks.
+    flops
+        Window LOW:HIGH of multiply-adds, both included; either end may be left out.
+    params
+        Window of parameters.
+    activations
+        Window of activations (outputs of conv, pooling and linear layers).
+    resolution
+        Side of the images in pixels.
+    input_channels
+        Channels of the images instead of the space's.
+    classes
+        Classes instead of the space's.
+    seed
+        The same seed draws the same networks.
+    repeats
+        Independent draws: allow networks that build the same module.
+    out
+        File to write; without it, the lines go to standard output.
+    json
+        Print one JSON document about the sample.
+    """
+    if seed < 0:
+        raise InputError(f"--seed: {seed} must be 0 or more")
+    chosen = space.load_space(source)
+    for field, value in (("input_channels", input_channels), ("classes", classes)):
+        if value is not None:
+            chosen = _replace(chosen, f"--{field.replace('_', '-')}", **{field: value})
+    population = chosen.sample(
+        n,
+        seeded(chosen, seed),
+        flops=parse_window("flops", flops),
+        params=parse_window("params", params),
+        activations=parse_window("activations", activations),
+        resolution=resolution,
+        unique=not repeats,
+    )
+    rows = [population.row(i) for i in range(n)]
+    if out is not None:
+        write_text(out, "".join(to_json(row) + "\n" for row in rows))
+    summary: dict[str, Any] = {
+        "space": chosen.name,
+        "networks": n,
+        "draws": population.draws,
+        "accepted": population.accepted,
+        "acceptance_rate": population.acceptance_rate,
+        "resolution": resolution,
+        "seed": seed,
+        "out": None if out is None else str(out),
+    }
+    if json:
+        print_json(summary if out is not None else summary | {"rows": rows})
+        return
+    if out is None:
+        sys.stdout.writelines(to_json(row) + "\n" for row in rows)
+    where = f" -> {out}" if out is not None else ""
+    print(
+        f"{n} networks of {chosen.name}{where}; {population.accepted:,} of "
+        f"{population.draws:,} draws fit ({100 * population.acceptance_rate:.2f}%)",
+        file=sys.stderr if out is None else sys.stdout,
+    )
+
+
+def _replace(struct: Any, option: str, **changes: Any) -> Any:
+    try:
+        return msgspec.structs.replace(struct, **changes)
+    except ValueError as error:
+        raise InputError(f"{option}: {error}") from None
+
+
+def cost(
+    source: Annotated[str, Parameter(name="NETWORK")],
+    /,
+    *,
+    resolution: int = counting.DEFAULT_RESOLUTION,
+    json: bool = False,
+) -> None:
+    """Params, flops (multiply-adds) and activations of a network, a line a stage.
+
+    Example: anynet cost regnetx_400mf
+
+    Parameters
+    ----------
+    source
+        A name (regnetx_400mf, resnet50, ...), a file of ours, or a pycls config.
+    resolution
+        Side of the images in pixels.
+    json
+        Print one JSON document.
+    """
+    network = export.load_network(source)
+    try:
+        lines = counting.cost_by_stage(network, resolution)
+    except ValueError as error:
+        raise InputError(f"--{error}") from None
+    whole = counting.cost(network, resolution)
+    if json:
+        print_json(
+            {
+                **whole._asdict(),
+                "resolution": resolution,
+                "stages": [
+                    {**line._asdict(), **line.cost._asdict(), "cost": None} for line in lines
+                ],
+                "network": network,
+            }
+        )
+        return
+    print_table(
+        ("", "depth", "width", "resolution", "params", "flops", "activations"),
+        [
+            *((line.name, line.depth, line.width, line.resolution, *line.cost) for line in lines),
+            ("total", sum(network.depths), "", "", *whole),
+        ],
+        title=f"{source} at {resolution}x{resolution}",
+    )
+
+
+def explain(source: Annotated[str, Parameter(name="NETWORK")], /, *, json: bool = False) -> None:
+    """How a RegNet's widths come about: the line, the quantized line, the group fix.
+
+    Example: anynet explain regnetx_400mf
+
+    Parameters
+    ----------
+    source
+        A RegNet by name, a pycls config of type regnet, or a YAML file with depth, w0, wa, wm
+        and, where they differ from 16 and 1, group_width and bottleneck_ratio.
+    json
+        Print one JSON document.
+    """
+    settings = _regnet_of(source)
+    line = settings.line
+    depths, widths, groups = settings.stages()
+    quantized = np.unique(line.quantized)
+    stages = np.searchsorted(quantized, line.quantized)
+    if json:
+        print_json(
+            {
+                "settings": settings,
+                "linear": line.linear.tolist(),
+                "levels": line.levels.tolist(),
+                "quantized": line.quantized.tolist(),
+                "depths": depths.tolist(),
+                "widths": widths.tolist(),
+                "group_widths": groups.tolist(),
+            }
+        )
+        return
+    print(
+        f"{source}: depth {settings.depth}, w0 {settings.w0}, wa {settings.wa:g}, "
+        f"wm {settings.wm:g}, group width {settings.group_width}, "
+        f"bottleneck ratio {settings.bottleneck_ratio:g}\n"
+    )
+    w0, wa, wm = settings.w0, settings.wa, settings.wm
+    print_table(
+        (
+            "block j",
+            f"u = {w0} + {wa:g} j",
+            "s",
+            "round(s)",
+            f"{w0} x {wm:g}^round(s)",
+            "width",
+            "stage",
+        ),
+        [
+            (
+                j,
+                f"{u:.2f}",
+                f"{np.log(u / w0) / np.log(wm):.3f}",
+                int(level),
+                f"{w0 * wm**level:.2f}",
+                int(width),
+                int(stage) + 1,
+            )
+            for j, (u, level, width, stage) in enumerate(
+                zip(line.linear, line.levels, line.quantized, stages, strict=True)
+            )
+        ],
+        title="DNDS, equations 2 to 4; widths rounded to multiples of 8",
+    )
+    print()
+    print_table(
+        ("stage", "depth", "width", "inner", "group width", "groups", "inner fixed", "width fixed"),
+        [
+            (
+                i + 1,
+                int(depth),
+                int(before),
+                before / settings.bottleneck_ratio,
+                int(group),
+                round(after / settings.bottleneck_ratio) // int(group),
+                round(after / settings.bottleneck_ratio),
+                int(after),
+            )
+            for i, (depth, before, after, group) in enumerate(
+                zip(depths, quantized, widths, groups, strict=True)
+            )
+        ],
+        title="group fix: the inner width becomes the nearest multiple of the group width",
+    )
+
+
+def _regnet_of(source: str) -> regnet.RegNet:
+    if source in REGNETS:
+        return REGNETS[source][1]
+    if source in names():
+        raise InputError(f"{source}: not a RegNet; explain needs depth, w0, wa and wm")
+    if not source.endswith((".yaml", ".yml", ".json")):
+        export.load_network(source)  # names the nearest known network, or the missing file
+    data = parse_yaml(read_text(source), source)
+    if isinstance(data, dict) and "MODEL" in data:
+        return export.pycls_regnet(data, source)
+    if isinstance(data, dict) and "stages" in data:
+        raise InputError(
+            f"{source}: holds resolved stages, from which the line cannot be read; explain needs "
+            "depth, w0, wa and wm"
+        )
+    return decode(data, regnet.RegNet, source)

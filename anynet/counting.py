@@ -1,0 +1,200 @@
+"""Params, flops and activations of a description: one network or a million by the same walk.
+
+Flops are multiply-adds; a bias adds one an output. Activations are the sum of the output sizes of
+conv, max-pooling and linear layers (pycls's convention for its published numbers). A batch norm
+has two params a channel and no flops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from anynet.layers import (
+    Activation,
+    Conv,
+    GlobalPool,
+    Layers,
+    Linear,
+    MaxPool,
+    Norm,
+    Number,
+    Residual,
+    SqueezeExcite,
+    When,
+)
+from anynet.network import Description, Network, describe
+
+DEFAULT_RESOLUTION = 224
+
+
+class Cost(NamedTuple):
+    """What a network costs at one resolution: numbers, or arrays with one entry a network."""
+
+    params: Number
+    flops: Number
+    activations: Number
+
+
+class StageCost(NamedTuple):
+    """One line of the account: `name` (stem, stage 1, ..., head) and what leaves it."""
+
+    name: str
+    depth: int
+    width: int
+    resolution: int
+    cost: Cost
+
+
+class _Walk:
+    """Where a walk stands (channels, side in pixels) and what it has counted so far."""
+
+    __slots__ = ("activations", "channels", "flops", "params", "side")
+
+    def __init__(self, channels: Number, side: int) -> None:
+        self.channels = channels
+        self.side = side
+        self.params: Number = 0
+        self.flops: Number = 0
+        self.activations: Number = 0
+
+    def over(self, layers: Layers) -> _Walk:
+        for layer in layers:
+            _RULES[type(layer)](self, layer)
+        return self
+
+    def branch(self, layers: Layers) -> _Walk:
+        """Walk `layers` from here with a count of their own."""
+        return _Walk(self.channels, self.side).over(layers)
+
+    def add(self, other: _Walk, times: Number) -> None:
+        if isinstance(times, bool | np.bool_):
+            if not times:
+                return
+            times = 1
+        self.params = self.params + times * other.params
+        self.flops = self.flops + times * other.flops
+        self.activations = self.activations + times * other.activations
+
+
+def _conv(walk: _Walk, layer: Conv) -> None:
+    walk.side = (walk.side - 1) // layer.stride + 1
+    positions = walk.side * walk.side
+    group_width = walk.channels if layer.group_width is None else layer.group_width
+    weights = layer.kernel * layer.kernel * group_width * layer.width
+    if layer.bias:
+        weights = weights + layer.width
+    walk.params = walk.params + weights
+    walk.flops = walk.flops + weights * positions
+    walk.activations = walk.activations + layer.width * positions
+    walk.channels = layer.width
+
+
+def _norm(walk: _Walk, layer: Norm) -> None:
+    walk.params = walk.params + 2 * walk.channels
+
+
+def _nothing(walk: _Walk, layer: Activation) -> None:
+    pass
+
+
+def _max_pool(walk: _Walk, layer: MaxPool) -> None:
+    walk.side = (walk.side - 1) // layer.stride + 1
+    walk.activations = walk.activations + walk.channels * walk.side * walk.side
+
+
+def _squeeze_excite(walk: _Walk, layer: SqueezeExcite) -> None:
+    channels, side = walk.channels, walk.side
+    walk.side = 1
+    _conv(walk, Conv(layer.width, bias=True))
+    _conv(walk, Conv(channels, bias=True))
+    walk.side = side
+
+
+def _residual(walk: _Walk, layer: Residual) -> None:
+    walk.add(walk.branch(layer.shortcut), layer.skip)
+    walk.over(layer.body)
+
+
+def _when(walk: _Walk, layer: When) -> None:
+    if isinstance(layer.mask, np.ndarray):
+        walk.add(walk.branch(layer.layers), layer.mask)
+    elif layer.mask:
+        walk.over(layer.layers)
+
+
+def _global_pool(walk: _Walk, layer: GlobalPool) -> None:
+    walk.side = 1
+
+
+def _linear(walk: _Walk, layer: Linear) -> None:
+    _conv(walk, Conv(layer.width, bias=layer.bias))
+
+
+_RULES: dict[type, Callable[[_Walk, Any], None]] = {
+    Conv: _conv,
+    Norm: _norm,
+    Activation: _nothing,
+    MaxPool: _max_pool,
+    SqueezeExcite: _squeeze_excite,
+    Residual: _residual,
+    When: _when,
+    GlobalPool: _global_pool,
+    Linear: _linear,
+}
+
+
+def count(description: Description, input_channels: int, resolution: int) -> list[_Walk]:
+    """Walk stem, stages and head; one walk each, in order. Shared by all that count."""
+    stem = _Walk(input_channels, resolution).over(description.stem)
+    walks = [stem]
+    for stage in description.stages:
+        walk = walks[-1].branch(stage.first)
+        walk.add(walk.branch(stage.other), stage.depth - 1)
+        walks.append(walk)
+    walks.append(walks[-1].branch(description.head))
+    return walks
+
+
+def total(description: Description, input_channels: int, resolution: int) -> Cost:
+    """The cost of a description in all. Arrays in it give arrays."""
+    walks = count(description, input_channels, resolution)
+    return Cost(
+        sum(walk.params for walk in walks),
+        sum(walk.flops for walk in walks),
+        sum(walk.activations for walk in walks),
+    )
+
+
+def cost(network: Network, resolution: int = DEFAULT_RESOLUTION) -> Cost:
+    """Params, flops and activations of `network` for square images of `resolution` pixels a side.
+
+    Raises ValueError where the resolution is not above 0.
+    """
+    _check_resolution(resolution)
+    return total(describe(network), network.input_channels, resolution)
+
+
+def cost_by_stage(network: Network, resolution: int = DEFAULT_RESOLUTION) -> tuple[StageCost, ...]:
+    """The same as `cost`, a line for the stem, each stage and the head; the lines sum to it."""
+    _check_resolution(resolution)
+    names = ["stem", *(f"stage {i + 1}" for i in range(len(network.stages))), "head"]
+    depths = [1, *network.depths, 1]
+    walks = count(describe(network), network.input_channels, resolution)
+    return tuple(
+        StageCost(
+            name,
+            depth,
+            walk.channels,
+            walk.side,
+            Cost(walk.params, walk.flops, walk.activations),
+        )
+        for name, depth, walk in zip(names, depths, walks, strict=True)
+    )
+
+
+def _check_resolution(resolution: int) -> None:
+    if resolution < 1:
+        raise ValueError(f"resolution: {resolution} must be above 0")

@@ -1,0 +1,239 @@
+"""Networks to and from files: our YAML, and pycls YAML.
+
+Exports carry the *resolved* stages, because libraries disagree about the group fix.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Literal
+
+import msgspec
+
+from anynet.counting import DEFAULT_RESOLUTION, cost
+from anynet.files import InputError, decode, parse_yaml, read_text, to_yaml
+from anynet.network import Network, Stage, Stem
+from anynet.regnet import RegNet
+from anynet.textbook import names, textbook_network
+
+Format = Literal["anynet", "pycls"]
+
+_PYCLS_STEMS = {"simple": "simple_stem_in", "cifar": "res_stem_cifar", "imagenet": "res_stem_in"}
+_PYCLS_BLOCKS = {
+    "x": "res_bottleneck_block",
+    "y": "res_bottleneck_block",
+    "res_basic": "res_basic_block",
+    "vanilla": "vanilla_block",
+    "res_bottleneck_linear": "res_bottleneck_linear_block",
+}
+_PYCLS_CHANNELS = 3
+"""Every pycls stem takes three channels."""
+
+
+class _PyclsModel(msgspec.Struct):
+    TYPE: Literal["anynet", "regnet"]
+    NUM_CLASSES: int = 10
+    ACTIVATION_FUN: Literal["relu"] = "relu"
+
+
+class _PyclsAnyNet(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    STEM_TYPE: str = "simple_stem_in"
+    STEM_W: int = 32
+    BLOCK_TYPE: str = "res_bottleneck_block"
+    DEPTHS: list[int]
+    WIDTHS: list[int]
+    STRIDES: list[int]
+    BOT_MULS: list[float] = msgspec.field(default_factory=list)
+    GROUP_WS: list[int] = msgspec.field(default_factory=list)
+    HEAD_W: Literal[0] = 0
+    SE_ON: bool = False
+    SE_R: float = 0.25
+
+
+class _PyclsRegNet(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    STEM_TYPE: str = "simple_stem_in"
+    STEM_W: int = 32
+    BLOCK_TYPE: str = "res_bottleneck_block"
+    STRIDE: int = 2
+    SE_ON: bool = False
+    SE_R: float = 0.25
+    DEPTH: int = 10
+    W0: int = 32
+    WA: float = 5.0
+    WM: float = 2.5
+    GROUP_W: int = 16
+    BOT_MUL: float = 1.0
+    HEAD_W: Literal[0] = 0
+
+
+class _Pycls(msgspec.Struct):
+    """The part of a pycls config that describes the network; the rest is not looked at."""
+
+    MODEL: _PyclsModel
+    ANYNET: _PyclsAnyNet | None = None
+    REGNET: _PyclsRegNet | None = None
+
+
+def to_pycls(network: Network) -> str:
+    """A pycls config (`MODEL` and `ANYNET`) of the network, as YAML text.
+
+    Raises InputError where pycls has no such network: stages of different blocks or SE ratios,
+    or another number of input channels than three.
+    """
+    if network.input_channels != _PYCLS_CHANNELS:
+        raise InputError(
+            f"input_channels: {network.input_channels}, but pycls takes {_PYCLS_CHANNELS}; "
+            f"give --input-channels {_PYCLS_CHANNELS} to export the network with another stem"
+        )
+    blocks = {(stage.block, stage.se_ratio) for stage in network.stages}
+    if len(blocks) > 1:
+        raise InputError("stages: pycls has one block and one se_ratio for all stages")
+    ((block, se_ratio),) = blocks
+    if block not in _PYCLS_BLOCKS:
+        raise InputError(f"stages[0].block: pycls has no {block!r} block")
+    body: dict[str, Any] = {
+        "STEM_TYPE": _PYCLS_STEMS[network.stem.kind],
+        "STEM_W": network.stem.width,
+        "BLOCK_TYPE": _PYCLS_BLOCKS[block],
+        "DEPTHS": network.depths,
+        "WIDTHS": network.widths,
+        "STRIDES": [stage.stride for stage in network.stages],
+    }
+    if network.stages[0].group_width is not None:
+        body["BOT_MULS"] = [1 / (stage.bottleneck_ratio or 1) for stage in network.stages]
+        body["GROUP_WS"] = [stage.group_width for stage in network.stages]
+    if se_ratio is not None:
+        body |= {"SE_ON": True, "SE_R": se_ratio}
+    document = {"MODEL": {"TYPE": "anynet", "NUM_CLASSES": network.classes}, "ANYNET": body}
+    return to_yaml(
+        document,
+        "pycls config. The stages are resolved: quantized, and fitted to the group widths\n"
+        "by pycls's own rule (adjust_block_compatibility, halves to even).",
+    )
+
+
+def from_pycls(text: str, source: str) -> Network:
+    """The network of a pycls config of type `anynet` or `regnet`. Raises InputError."""
+    config = decode(parse_yaml(text, source), _Pycls, source)
+    classes = config.MODEL.NUM_CLASSES
+    try:
+        if config.MODEL.TYPE == "regnet":
+            return _from_regnet(config.REGNET or _PyclsRegNet(), classes)
+        if config.ANYNET is None:
+            raise ValueError("ANYNET: MODEL.TYPE is anynet, but the section is not there")
+        return _from_anynet(config.ANYNET, classes)
+    except ValueError as error:
+        raise InputError(f"{source}: {error}") from None
+
+
+def pycls_regnet(data: Any, source: str) -> RegNet:
+    """The settings of a pycls config of type `regnet`. Raises InputError."""
+    config = decode(data, _Pycls, source)
+    if config.MODEL.TYPE != "regnet":
+        raise InputError(f"{source}: MODEL.TYPE: {config.MODEL.TYPE!r} has no line; regnet has")
+    try:
+        return _settings(config.REGNET or _PyclsRegNet())
+    except ValueError as error:
+        raise InputError(f"{source}: {error}") from None
+
+
+def _settings(body: _PyclsRegNet) -> RegNet:
+    if body.BOT_MUL <= 0:
+        raise ValueError(f"REGNET.BOT_MUL: {body.BOT_MUL} must be above 0")
+    return RegNet(
+        body.DEPTH, body.W0, body.WA, body.WM, body.GROUP_W, bottleneck_ratio=1 / body.BOT_MUL
+    )
+
+
+def _from_regnet(body: _PyclsRegNet, classes: int) -> Network:
+    block = _block_of("REGNET", body.BLOCK_TYPE, body.SE_ON)
+    if not {"x", "y", "res_bottleneck_linear"} & {block}:
+        raise ValueError(f"REGNET.BLOCK_TYPE: {body.BLOCK_TYPE!r} has no groups to fix")
+    return _settings(body).network(
+        block=block,
+        stride=body.STRIDE,
+        se_ratio=body.SE_R if block == "y" else None,
+        stem=Stem(_stem_of("REGNET", body.STEM_TYPE), body.STEM_W),
+        input_channels=_PYCLS_CHANNELS,
+        classes=classes,
+    )
+
+
+def _from_anynet(body: _PyclsAnyNet, classes: int) -> Network:
+    block = _block_of("ANYNET", body.BLOCK_TYPE, body.SE_ON)
+    stages = len(body.DEPTHS)
+    lists: dict[str, list[Any]] = {"WIDTHS": list(body.WIDTHS), "STRIDES": list(body.STRIDES)}
+    grouped = block not in ("res_basic", "vanilla")
+    if grouped:
+        lists |= {"BOT_MULS": list(body.BOT_MULS), "GROUP_WS": list(body.GROUP_WS)}
+    for name, values in lists.items():
+        if len(values) != stages:
+            raise ValueError(f"ANYNET.{name}: {values} must hold {stages} numbers, as DEPTHS does")
+    return Network(
+        stem=Stem(_stem_of("ANYNET", body.STEM_TYPE), body.STEM_W),
+        stages=tuple(
+            Stage(
+                depth=body.DEPTHS[i],
+                width=body.WIDTHS[i],
+                stride=body.STRIDES[i],
+                block=block,
+                bottleneck_ratio=1 / body.BOT_MULS[i] if grouped else None,
+                group_width=body.GROUP_WS[i] if grouped else None,
+                se_ratio=body.SE_R if block == "y" else None,
+            )
+            for i in range(stages)
+        ),
+        input_channels=_PYCLS_CHANNELS,
+        classes=classes,
+    )
+
+
+def _block_of(section: str, name: str, se_on: bool) -> str:
+    for block, pycls in _PYCLS_BLOCKS.items():
+        if pycls == name:
+            return "y" if se_on and block == "x" else block
+    raise ValueError(f"{section}.BLOCK_TYPE: {name!r} is not one of {', '.join(_pycls_blocks())}")
+
+
+def _pycls_blocks() -> list[str]:
+    return sorted(set(_PYCLS_BLOCKS.values()))
+
+
+def _stem_of(section: str, name: str) -> str:
+    for stem, pycls in _PYCLS_STEMS.items():
+        if pycls == name:
+            return stem
+    known = ", ".join(_PYCLS_STEMS.values())
+    raise ValueError(f"{section}.STEM_TYPE: {name!r} is not one of {known}")
+
+
+def export_text(network: Network, to: Format, comment: str = "") -> str:
+    """The text of the file that holds `network` in the format `to`. Raises InputError."""
+    if to == "pycls":
+        return "".join(f"# {line}\n" for line in comment.splitlines()) + to_pycls(network)
+    return network.to_yaml(comment)
+
+
+def summary(network: Network, resolution: int = DEFAULT_RESOLUTION) -> str:
+    """One line of costs, for the head of an exported file."""
+    counted = cost(network, resolution)
+    return (
+        f"at {resolution}x{resolution}: {counted.params:,} params, {counted.flops:,} flops "
+        f"(multiply-adds), {counted.activations:,} activations"
+    )
+
+
+def load_network(name_or_path: str) -> Network:
+    """A network by name, or from a file of ours (YAML or JSON) or of pycls. Raises InputError."""
+    if name_or_path in names():
+        return textbook_network(name_or_path)
+    if not os.path.exists(name_or_path) and "." not in os.path.basename(name_or_path):
+        try:
+            return textbook_network(name_or_path)
+        except ValueError as error:
+            raise InputError(str(error)) from None
+    text = read_text(name_or_path)
+    data = parse_yaml(text, name_or_path)
+    if isinstance(data, dict) and "MODEL" in data:
+        return from_pycls(text, name_or_path)
+    return decode(data, Network, name_or_path)

@@ -1,0 +1,208 @@
+"""Reading and writing the YAML and JSON files that people write, and the one error they may see.
+
+A file is decoded into a frozen struct: unknown fields, wrong types and broken rules each end in
+one `InputError` that names the file, the field, the value and the rule.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+import msgspec
+import yaml
+
+T = TypeVar("T")
+
+
+class InputError(ValueError):
+    """What a user gave is wrong; the message is the one line that they see (exit code 2)."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2 numbers: PyYAML's own resolver reads `360e6` as a string."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$"),
+    list("-+.0123456789"),
+)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Short lists of numbers stay on one line; everything else is block style."""
+
+
+def _flow_short_lists(dumper: yaml.SafeDumper, data: list[Any]) -> yaml.Node:
+    plain = all(isinstance(item, int | float | str) for item in data)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=plain)
+
+
+_Dumper.add_representer(list, _flow_short_lists)
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """Plain data from YAML text. Raises InputError naming `source` and the line."""
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}:" if mark is not None else ""
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise InputError(f"{source}:{where} not valid YAML: {problem}") from None
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """The text of a file. Raises InputError where it is not there or not readable."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: a folder, where a file is expected") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not a text file (UTF-8)") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def read_yaml(path: str | os.PathLike[str], kind: type[T]) -> T:
+    """Decode the YAML (or JSON) file at `path` into `kind`. Raises InputError."""
+    return decode(parse_yaml(read_text(path), str(path)), kind, str(path))
+
+
+def to_yaml(value: Any, comment: str = "") -> str:
+    """YAML text of a struct or of plain data, behind an optional comment block."""
+    plain = msgspec.to_builtins(value)
+    head = "".join(f"# {line}".rstrip() + "\n" for line in comment.splitlines())
+    return head + yaml.dump(
+        _plain(plain), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100
+    )
+
+
+def to_json(value: Any) -> str:
+    """One-line JSON text of a struct or of plain data; a float that is whole stays a float."""
+    return json.dumps(_plain(msgspec.to_builtins(value)), allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, and settings that are not set (None) left out."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> Path:
+    """Write a file whole or not at all: into a temporary neighbor, then renamed onto `path`."""
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(temporary, 0o666 & ~umask)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+    return path
+
+
+def decode(data: Any, kind: type[T], source: str, at: str = "") -> T:
+    """Convert plain data into `kind`; `source` names the file in the error, `at` the field.
+
+    Raises InputError with `source: field: value: rule`, and for an unknown field the nearest
+    known one.
+    """
+    try:
+        return msgspec.convert(data, kind)
+    except msgspec.ValidationError as error:
+        message = _explain(str(error), data, kind)
+        inside = f"{at}." if at and _FIELD.match(message) else f"{at}: " if at else ""
+        raise InputError(f"{source}: {inside}{message}") from None
+
+
+_AT = re.compile(r"^(?P<rule>.*) - at `\$(?P<path>[^`]*)`$", re.DOTALL)
+_UNKNOWN = re.compile(r"unknown field `(?P<name>[^`]*)`")
+_FIELD = re.compile(r"^[A-Za-z_]\w*(?:\[\d+\])?(?:\.[A-Za-z_]\w*(?:\[\d+\])?)*: ")
+
+
+def _explain(message: str, data: Any, kind: Any) -> str:
+    match = _AT.match(message)
+    rule, path = (match["rule"], match["path"].lstrip(".")) if match else (message, "")
+    unknown = _UNKNOWN.search(rule)
+    if unknown:
+        name = unknown["name"]
+        field = f"{path}.{name}" if path else name
+        nearest = difflib.get_close_matches(name, sorted(_field_names(kind)), n=1)
+        hint = f"; did you mean `{nearest[0]}`?" if nearest else ""
+        return f"{field}: no such field{hint}"
+    if _FIELD.match(rule):  # raised by a struct's own check, which names its field and value itself
+        return f"{path}.{rule}" if path else rule
+    value = _look_up(data, path)
+    shown = f" {value!r}:" if not isinstance(value, dict | list) else ""
+    field = f"{path}:" if path else ""
+    rule = rule[0].lower() + rule[1:].replace("`", "")
+    if choices := _choices(kind, path):
+        rule = f"must be one of {', '.join(choices)}"
+    return f"{field}{shown} {rule}".strip()
+
+
+def _look_up(data: Any, path: str) -> Any:
+    for key, index in re.findall(r"([^.\[\]]+)|\[(\d+)\]", path):
+        try:
+            data = data[int(index)] if index else data[key]
+        except (KeyError, IndexError, TypeError):
+            return {}
+    return data
+
+
+def _choices(kind: Any, path: str) -> list[str]:
+    """The literal values that the field at `path` may have, where it is such a field."""
+    for name in re.findall(r"[^.\[\]]+", re.sub(r"\[\d+\]", "", path)):
+        for struct in _structs(kind):
+            fields = {field.encode_name: field.type for field in msgspec.structs.fields(struct)}
+            if name in fields:
+                kind = fields[name]
+                break
+        else:
+            return []
+    literals = [part for part in (kind, *get_args(kind)) if get_origin(part) is Literal]
+    return [str(value) for literal in literals for value in get_args(literal)]
+
+
+def _structs(kind: Any) -> list[type[msgspec.Struct]]:
+    """The struct types in a type: itself, or the members of a union, or the items of a list."""
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return [kind]
+    return [struct for part in get_args(kind) for struct in _structs(part)]
+
+
+def _field_names(kind: Any) -> set[str]:
+    """The names of the fields of a struct type and of every struct that it holds."""
+    names: set[str] = set()
+    pending = _structs(kind)
+    seen: set[type] = set()
+    while pending:
+        struct = pending.pop()
+        if struct not in seen:
+            seen.add(struct)
+            for field in msgspec.structs.fields(struct):
+                names.add(field.encode_name)
+                pending += _structs(field.type)
+    return names

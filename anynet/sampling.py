@@ -1,0 +1,401 @@
+"""Seeded, vectorised drawing of populations inside windows of cost.
+
+Candidates are drawn in chunks of fixed size, resolved and counted as arrays; those inside the
+windows are kept. So a sample of 10 is the beginning of the sample of 100 with the same seed.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from anynet.blocks import HEADS, STEMS
+from anynet.counting import DEFAULT_RESOLUTION, Cost, total
+from anynet.files import InputError
+from anynet.network import Description, Network, Stage, describe_stage
+from anynet.regnet import fix_groups, quantize_lines
+from anynet.space import DesignSpace, Rule, Table, Window
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Array = npt.NDArray[Any]
+Columns = dict[str, Array]
+
+CHUNK = 1 << 14
+"""Candidates a chunk: large enough to amortize the walk, small enough for the cache."""
+PATIENCE = 5_000_000
+"""Candidates drawn without one new network before a window counts as empty."""
+
+_PLURAL = {
+    "depth": "depths",
+    "width": "widths",
+    "bottleneck_ratio": "bottleneck_ratios",
+    "group_width": "group_widths",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Population:
+    """`n` sampled networks, as columns.
+
+    `depths`, `widths`, `group_widths` (int) and `bottleneck_ratios` (float) are resolved settings
+    of shape (n, stages), None where the block takes none; `params`, `flops` and `activations`
+    are (n,) int64, at `resolution`. `drawn` holds the settings as sampled, by name: (n, stages)
+    for settings of stages, (n,) for settings of the line. `draws` candidates were drawn for it,
+    of which `accepted` lay in the windows, repeats included.
+    """
+
+    space: DesignSpace
+    resolution: int
+    depths: Array
+    widths: Array
+    bottleneck_ratios: Array | None
+    group_widths: Array | None
+    params: Array
+    flops: Array
+    activations: Array
+    drawn: Columns
+    draws: int
+    accepted: int
+
+    def __len__(self) -> int:
+        return len(self.params)
+
+    @property
+    def acceptance_rate(self) -> float:
+        """Share of the candidates drawn that lay in the windows."""
+        return self.accepted / self.draws if self.draws else float("nan")
+
+    def __getitem__(self, index: int) -> Network:
+        space = self.space
+        return Network(
+            stem=space.stem,
+            stages=tuple(
+                Stage(
+                    depth=int(self.depths[index, i]),
+                    width=int(self.widths[index, i]),
+                    stride=stride,
+                    block=space.block,
+                    bottleneck_ratio=(
+                        None
+                        if self.bottleneck_ratios is None
+                        else float(self.bottleneck_ratios[index, i])
+                    ),
+                    group_width=(
+                        None if self.group_widths is None else int(self.group_widths[index, i])
+                    ),
+                    se_ratio=space.se_ratio,
+                )
+                for i, stride in enumerate(space.strides)
+            ),
+            head=space.head,
+            input_channels=space.input_channels,
+            classes=space.classes,
+        )
+
+    def __iter__(self) -> Iterator[Network]:
+        return (self[i] for i in range(len(self)))
+
+    def drawn_settings(self, index: int) -> dict[str, Any]:
+        """The settings that network `index` was drawn with, as plain numbers and lists."""
+        return {
+            name: column[index].tolist() if column.ndim > 1 else column[index].item()
+            for name, column in self.drawn.items()
+        }
+
+    def row(self, index: int) -> dict[str, Any]:
+        """One network as plain data: a line of `anynet sample`."""
+        row: dict[str, Any] = {"network": self[index], "drawn": self.drawn_settings(index)}
+        for name in ("depths", "widths", "bottleneck_ratios", "group_widths"):
+            column = getattr(self, name)
+            row[name] = None if column is None else column[index].tolist()
+        for name in ("params", "flops", "activations"):
+            row[name] = int(getattr(self, name)[index])
+        return row
+
+    def frame(self) -> pd.DataFrame:
+        """A DataFrame: resolved settings by stage (`width_1`, ...), costs, `drawn_...`."""
+        import pandas as pd
+
+        columns: Columns = {}
+        for singular, plural in _PLURAL.items():
+            column = getattr(self, plural)
+            if column is not None:
+                columns |= {f"{singular}_{i + 1}": column[:, i] for i in range(column.shape[1])}
+        columns |= {name: getattr(self, name) for name in ("params", "flops", "activations")}
+        for name, column in self.drawn.items():
+            if column.ndim == 1:
+                columns[f"drawn_{name}"] = column
+            else:
+                stem = name.removesuffix("s")
+                columns |= {f"drawn_{stem}_{i + 1}": c for i, c in enumerate(column.T)}
+        return pd.DataFrame(columns)
+
+
+def seeded(space: DesignSpace, seed: int) -> np.random.Generator:
+    """The generator of a space for a seed: another one for every name.
+
+    So that two spaces of one sweep are drawn independently, and a space's population does not
+    depend on which others are drawn beside it.
+    """
+    return np.random.default_rng([seed, zlib.crc32(space.name.encode())])
+
+
+def sample(
+    space: DesignSpace,
+    n: int,
+    rng: np.random.Generator,
+    *,
+    flops: Window | None = None,
+    params: Window | None = None,
+    activations: Window | None = None,
+    resolution: int = DEFAULT_RESOLUTION,
+    unique: bool = True,
+) -> Population:
+    """Draw `n` networks of `space` whose cost lies in the windows (low, high), ends included.
+
+    With `unique`, no two build the same module: what is compared is the resolved network, not
+    the draw, and the first draw is kept. `unique=False` gives independent draws, as estimates
+    of shares and densities need them. Raises InputError where a window is upside down, and where
+    `PATIENCE` candidates in a row bring nothing new (nothing, or too little, fits).
+    """
+    if n < 1:
+        raise InputError(f"n: {n} must be 1 or more")
+    if resolution < 1:
+        raise InputError(f"resolution: {resolution} must be 1 or more")
+    windows = {"params": params, "flops": flops, "activations": activations}
+    for name, window in windows.items():
+        if window is not None and not window[0] <= window[1]:
+            raise InputError(f"{name}: {window[0]:g}:{window[1]:g} must run from low to high")
+
+    kept: list[Columns] = []
+    seen: set[bytes] = set()
+    found = draws = accepted = barren = 0
+    spans: dict[str, Window] = {}
+    while found < n:
+        columns = _candidates(space, CHUNK, rng)
+        draws += CHUNK
+        barren += CHUNK
+        if not len(columns["depths"]):
+            fits = np.zeros(0, dtype=np.int64)
+        else:
+            columns |= _costs(space, columns, resolution)
+            fits = _inside(columns, windows)
+            _widen(spans, columns, windows)
+        accepted += len(fits)
+        if unique and len(fits):
+            fits = fits[_unseen(columns, fits, seen)]
+        if len(fits):
+            kept.append({name: column[fits] for name, column in columns.items()})
+            found += len(fits)
+            barren = 0
+        elif barren >= PATIENCE:
+            raise InputError(_barren(space, windows, spans, draws, found, n))
+    return _population(space, resolution, kept, n, draws, accepted)
+
+
+def _candidates(space: DesignSpace, n: int, rng: np.random.Generator) -> Columns:
+    """Draw and resolve `n` candidates; a space with a line keeps those with its stages."""
+    if space.line is not None:
+        return _line_candidates(space, n, rng)
+    stages = len(space.strides)
+    columns: Columns = {}
+    for name, table in space.tables.items():
+        index = draw_sequence(table, stages, space.rules(name), n, rng)
+        columns[_PLURAL[name]] = table.values[index]
+    drawn = {f"drawn.{name}": column for name, column in columns.items()}
+    return _fix(columns) | drawn
+
+
+def _line_candidates(space: DesignSpace, n: int, rng: np.random.Generator) -> Columns:
+    drawn = {
+        name: table.values[draw_sequence(table, 1, frozenset(), n, rng)[:, 0]]
+        for name, table in space.tables.items()
+    }
+    stages = len(space.strides)
+    mask, widths, depths = quantize_lines(
+        drawn["depth"].astype(np.int64), drawn["w0"], drawn["wa"], drawn["wm"], stages
+    )
+    drawn = {name: column[mask] for name, column in drawn.items()}
+    columns: Columns = {"depths": depths.astype(float), "widths": widths.astype(float)}
+    for name in ("bottleneck_ratio", "group_width"):
+        if name in drawn:
+            columns[_PLURAL[name]] = np.repeat(drawn[name][:, None], stages, axis=1)
+    return _fix(columns) | {f"drawn.{name}": column for name, column in drawn.items()}
+
+
+def _fix(columns: Columns) -> Columns:
+    if "group_widths" not in columns:
+        return dict(columns)
+    widths, groups = fix_groups(
+        columns["widths"], columns["bottleneck_ratios"], columns["group_widths"]
+    )
+    return columns | {"widths": widths.astype(float), "group_widths": groups.astype(float)}
+
+
+def draw_sequence(
+    table: Table, stages: int, rules: frozenset[Rule], n: int, rng: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """Indices into `table.values`, shape (n, stages), one sequence a row.
+
+    The distribution is that of independent draws *conditioned on* the rules, drawn without
+    rejection: backwards, the probability that the rest of a sequence can obey the rule from each
+    value on; forwards, each stage by the inverse of its conditional distribution. (Sorting
+    independent draws gives another distribution where ties are common.)
+    """
+    p = table.probabilities
+    if not rules:
+        return _invert(np.cumsum(p), rng.random((n, stages)))
+    if "shared" in rules:
+        weights = p**stages
+        one = _invert(np.cumsum(weights / weights.sum()), rng.random(n))
+        return np.repeat(one[:, None], stages, axis=1)
+    descending = "non_increasing" in rules
+    p = p[::-1] if descending else p
+
+    ahead = np.ones(len(p))  # P(the later stages obey the rule | this stage has this value)
+    cumulative: list[Array] = []
+    for _ in range(stages):
+        weights = p * ahead
+        cumulative.insert(0, np.concatenate([[0.0], np.cumsum(weights)]))
+        ahead = np.cumsum(weights[::-1])[::-1]
+    index = np.zeros((n, stages), dtype=np.int64)
+    low = np.zeros(n, dtype=np.int64)
+    for stage in range(stages):
+        sums = cumulative[stage]
+        start = sums[low]
+        target = start + rng.random(n) * (sums[-1] - start)
+        low = np.maximum(low, _invert(sums[1:], target))
+        index[:, stage] = low
+    return len(p) - 1 - index if descending else index
+
+
+def _invert(cumulative: Array, targets: Array) -> npt.NDArray[np.int64]:
+    """The first index whose cumulative probability exceeds the target."""
+    index = np.searchsorted(cumulative, targets, side="right")
+    return np.minimum(index, len(cumulative) - 1)
+
+
+def _costs(space: DesignSpace, columns: Columns, resolution: int) -> Columns:
+    cost = population_cost(space, columns, resolution)
+    return {
+        "params": cost.params.astype(np.int64),
+        "flops": cost.flops.astype(np.int64),
+        "activations": cost.activations.astype(np.int64),
+    }
+
+
+def population_cost(space: DesignSpace, columns: Columns, resolution: int) -> Cost:
+    """The cost of many networks of one space at once, from their resolved columns.
+
+    `columns` as in `Population`, as floats: every count stays below 2⁵³, where they are exact.
+    """
+    stages = []
+    width_in: Any = space.stem.width
+    for i, stride in enumerate(space.strides):
+        width = np.ascontiguousarray(columns["widths"][:, i])
+        settings: dict[str, Any] = {} if space.se_ratio is None else {"se_ratio": space.se_ratio}
+        for name in ("bottleneck_ratio", "group_width"):
+            if _PLURAL[name] in columns:
+                settings[name] = np.ascontiguousarray(columns[_PLURAL[name]][:, i])
+        depth = np.ascontiguousarray(columns["depths"][:, i])
+        stages.append(describe_stage(space.block, width_in, width, stride, depth, **settings))
+        width_in = width
+    description = Description(
+        STEMS[space.stem.kind](space.stem.width),
+        tuple(stages),
+        HEADS[space.head.kind](space.classes),
+    )
+    return total(description, space.input_channels, resolution)
+
+
+def _inside(columns: Columns, windows: dict[str, Window | None]) -> npt.NDArray[np.int64]:
+    inside = np.ones(len(columns["params"]), dtype=bool)
+    for name, window in windows.items():
+        if window is not None:
+            inside &= (columns[name] >= window[0]) & (columns[name] <= window[1])
+    return np.flatnonzero(inside)
+
+
+def _unseen(columns: Columns, rows: Array, seen: set[bytes]) -> Array:
+    """Which of the rows build a module that is not in `seen`; adds them to it."""
+    names = ("depths", "widths", "bottleneck_ratios", "group_widths")
+    table = np.concatenate([columns[name][rows] for name in names if name in columns], axis=1)
+    fresh = np.zeros(len(rows), dtype=bool)
+    for i, row in enumerate(np.ascontiguousarray(table)):
+        key = row.tobytes()
+        if key not in seen:
+            seen.add(key)
+            fresh[i] = True
+    return fresh
+
+
+def _widen(spans: dict[str, Window], columns: Columns, windows: dict[str, Window | None]) -> None:
+    """Note the least and the greatest cost seen, for the message of an empty window."""
+    for name, window in windows.items():
+        if window is not None:
+            low, high = float(columns[name].min()), float(columns[name].max())
+            if name in spans:
+                low, high = min(low, spans[name][0]), max(high, spans[name][1])
+            spans[name] = (low, high)
+
+
+def _barren(
+    space: DesignSpace,
+    windows: dict[str, Window | None],
+    spans: dict[str, Window],
+    draws: int,
+    found: int,
+    n: int,
+) -> str:
+    limits = [
+        f"{name} {window[0]:g}:{window[1]:g}"
+        + (f" (draws cost {spans[name][0]:g} to {spans[name][1]:g})" if name in spans else "")
+        for name, window in windows.items()
+        if window is not None
+    ]
+    within = f" within {' and '.join(limits)}" if limits else ""
+    if not found:
+        return f"{space.name}: nothing of {draws:,} draws fits{within}"
+    return (
+        f"{space.name}: only {found} different networks in {draws:,} draws{within}, "
+        f"{n} were asked for; ask for fewer, or widen it"
+    )
+
+
+def _population(
+    space: DesignSpace, resolution: int, kept: list[Columns], n: int, draws: int, accepted: int
+) -> Population:
+    columns = {name: np.concatenate([part[name] for part in kept])[:n] for name in kept[0]}
+    drawn = {
+        name.removeprefix("drawn."): _whole(column)
+        for name, column in columns.items()
+        if name.startswith("drawn.")
+    }
+    return Population(
+        space=space,
+        resolution=resolution,
+        depths=columns["depths"].astype(np.int64),
+        widths=columns["widths"].astype(np.int64),
+        bottleneck_ratios=columns.get("bottleneck_ratios"),
+        group_widths=(
+            columns["group_widths"].astype(np.int64) if "group_widths" in columns else None
+        ),
+        params=columns["params"],
+        flops=columns["flops"],
+        activations=columns["activations"],
+        drawn=drawn,
+        draws=draws,
+        accepted=accepted,
+    )
+
+
+def _whole(column: Array) -> Array:
+    """As integers where every value is whole."""
+    return column.astype(np.int64) if np.all(column == np.rint(column)) else column

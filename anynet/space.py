@@ -1,0 +1,337 @@
+"""Design spaces: ranges and constraints as data, the named spaces, and their exact size.
+
+A space says how the *drawn* settings of a network are distributed: independent draws from each
+range, conditioned on the constraints. What is built from them after the quantized line and the
+group fix is the *resolved* network.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from msgspec.structs import replace
+
+from anynet.blocks import BLOCKS
+from anynet.counting import DEFAULT_RESOLUTION
+from anynet.files import InputError, decode, parse_yaml, read_text, to_yaml
+from anynet.network import Head, Stem, require_known, require_positive
+from anynet.regnet import QUANTUM
+
+if TYPE_CHECKING:
+    from anynet.sampling import Population
+
+Floats = npt.NDArray[np.float64]
+Window = tuple[float, float]
+Parameter = Literal["depth", "width", "bottleneck_ratio", "group_width"]
+Rule = Literal["shared", "non_decreasing", "non_increasing"]
+PARAMETERS: tuple[Parameter, ...] = ("depth", "width", "bottleneck_ratio", "group_width")
+
+
+class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The multiples of `step` from `low` to `high`, both included, and how they are drawn.
+
+    `log_uniform` gives v the probability ln v - ln(v - step), and the lowest ln low -
+    ln(low - min(step, low/2)), over their sum: pycls `log_uniform`, which draws a log-uniform
+    real number and rounds it up. Raises ValueError where low or high is not such a multiple.
+    """
+
+    low: float
+    high: float
+    step: float = 1
+    draw: Literal["uniform", "log_uniform"] = "uniform"
+
+    def __post_init__(self) -> None:
+        require_positive("step", self.step)
+        if self.high < self.low:
+            raise ValueError(f"high: {self.high:g} must be at least low {self.low:g}")
+        if self.draw == "log_uniform" and self.low <= 0:
+            raise ValueError(f"low: {self.low:g} must be above 0 for a log-uniform draw")
+        for field in ("low", "high"):
+            steps = getattr(self, field) / self.step
+            if abs(steps - round(steps)) > 1e-6:
+                raise ValueError(
+                    f"{field}: {getattr(self, field):g} must be a multiple of step {self.step:g}"
+                )
+
+    def values(self) -> Floats:
+        """All values, ascending."""
+        first, last = round(self.low / self.step), round(self.high / self.step)
+        return np.round(np.arange(first, last + 1, dtype=np.float64) * self.step, 10)
+
+    def probabilities(self) -> Floats:
+        """The probability of each value; sums to 1."""
+        values = self.values()
+        if self.draw == "uniform":
+            return np.full(len(values), 1 / len(values))
+        below = values - self.step
+        below[0] = values[0] - min(self.step, values[0] / 2)
+        weights = np.log(values) - np.log(below)
+        return weights / weights.sum()
+
+
+Domain = Range | tuple[float, ...] | float
+"""A range, a list of values drawn uniformly, or one fixed value."""
+
+
+class Table(msgspec.Struct, frozen=True):
+    """A domain as its values and their probabilities."""
+
+    values: Floats
+    probabilities: Floats
+
+
+def tabulate(domain: Domain) -> Table:
+    """The values of a domain, ascending, with their probabilities."""
+    if isinstance(domain, Range):
+        return Table(domain.values(), domain.probabilities())
+    values = np.asarray(sorted(domain) if isinstance(domain, tuple) else [domain], dtype=float)
+    return Table(values, np.full(len(values), 1 / len(values)))
+
+
+class Constraint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A rule that the settings of successive stages obey, for one parameter.
+
+    `shared`: equal in all stages. `non_decreasing`: never smaller than in the stage before.
+    `non_increasing`: never larger.
+    """
+
+    parameter: Parameter
+    rule: Rule
+
+
+class LineRanges(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Ranges of the quantized line (DNDS, section 3.3) that sets the widths of a RegNet."""
+
+    w0: Domain
+    wa: Domain
+    wm: Domain
+
+
+class DesignSpace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
+    """A population of networks: `len(strides)` stages of one block.
+
+    Without `line`, every stage draws its own `depth`, `width`, `bottleneck_ratio` and
+    `group_width`, under the `constraints` (an AnyNet space). With `line`, `depth` is the number
+    of blocks in all, the widths follow the quantized line, networks whose number of stages is
+    not `len(strides)` do not belong, and ratio and group width are the same in all stages (a
+    RegNet space). Blocks without a bottleneck or groups leave those two out.
+    """
+
+    name: str
+    depth: Domain
+    width: Domain | None = None
+    line: LineRanges | None = None
+    bottleneck_ratio: Domain | None = None
+    group_width: Domain | None = None
+    constraints: tuple[Constraint, ...] = ()
+    block: str = "x"
+    se_ratio: float | None = None
+    strides: tuple[int, ...] = (2, 2, 2, 2)
+    stem: Stem = Stem()
+    head: Head = Head()
+    input_channels: int = 3
+    classes: int = 1000
+
+    def __post_init__(self) -> None:
+        require_known("block", self.block, BLOCKS)
+        if not 1 <= len(self.strides) <= 6:
+            raise ValueError(f"strides: {list(self.strides)} must hold 1 to 6 numbers")
+        for i, stride in enumerate(self.strides):
+            require_positive(f"strides[{i}]", stride)
+        if (self.width is None) == (self.line is None):
+            raise ValueError("width: give either `width` or `line`, one of the two")
+        if self.line is not None and self.constraints:
+            raise ValueError("constraints: a space with a `line` has none; its stages follow it")
+        self._check_settings()
+        self._check_domains()
+        for i, constraint in enumerate(self.constraints):
+            if getattr(self, constraint.parameter) is None:
+                raise ValueError(
+                    f"constraints[{i}].parameter: {constraint.parameter!r}, "
+                    f"but the {self.block} block has none"
+                )
+
+    def _check_settings(self) -> None:
+        defaults = BLOCKS[self.block].defaults
+        for field in ("bottleneck_ratio", "group_width"):
+            given = getattr(self, field) is not None
+            if given != (field in defaults):
+                needs = "needs it" if field in defaults else "has none"
+                raise ValueError(f"{field}: the {self.block} block {needs}")
+        if self.se_ratio is not None:
+            if "se_ratio" not in defaults:
+                raise ValueError(f"se_ratio: {self.se_ratio}, but the {self.block} block has none")
+            require_positive("se_ratio", self.se_ratio)
+
+    def _check_domains(self) -> None:
+        whole = {"depth": 1, "width": 1, "group_width": 1, "w0": QUANTUM}
+        for field, table in self.tables.items():
+            lowest = table.values[0]
+            path = f"line.{field}" if field in ("w0", "wa", "wm") else field
+            if len(np.unique(table.values)) < len(table.values):
+                raise ValueError(f"{path}: holds a value twice")
+            if field == "wm" and lowest <= 1:
+                raise ValueError(f"{path}: {lowest:g} must be above 1")
+            if field == "wa" and lowest < 0:
+                raise ValueError(f"{path}: {lowest:g} must be 0 or more")
+            if field != "wa" and lowest <= 0:
+                raise ValueError(f"{path}: {lowest:g} must be above 0")
+            odd = table.values[np.rint(table.values) % whole[field] != 0] if field in whole else []
+            broken = table.values[np.rint(table.values) != table.values] if field in whole else []
+            for value in (*odd, *broken):
+                rule = f"a multiple of {whole[field]}" if whole[field] > 1 else "a whole number"
+                raise ValueError(f"{path}: {value:g} must be {rule}")
+            if field == "bottleneck_ratio":
+                inverse = 1 / table.values[table.values < 1]
+                if np.any(np.abs(inverse - np.rint(inverse)) > 1e-9):
+                    raise ValueError(f"{path}: below 1 it must be 1 over a whole number")
+
+    @cached_property
+    def tables(self) -> dict[str, Table]:
+        """Values and probabilities of every parameter that is drawn, by name."""
+        domains: dict[str, Domain | None] = {"depth": self.depth}
+        if self.line is None:
+            domains["width"] = self.width
+        else:
+            domains |= {"w0": self.line.w0, "wa": self.line.wa, "wm": self.line.wm}
+        domains |= {"bottleneck_ratio": self.bottleneck_ratio, "group_width": self.group_width}
+        try:
+            return {name: tabulate(d) for name, d in domains.items() if d is not None}
+        except IndexError:
+            raise ValueError("a range holds no value") from None
+
+    def rules(self, parameter: str) -> frozenset[Rule]:
+        """The rules on a parameter. An order in both directions is `shared`."""
+        found = {c.rule for c in self.constraints if c.parameter == parameter}
+        if {"non_decreasing", "non_increasing"} <= found:
+            found.add("shared")
+        return frozenset({"shared"}) if "shared" in found else frozenset(found)
+
+    @property
+    def free_dimensions(self) -> int:
+        """How many settings are drawn: one a stage and parameter, one where it is shared.
+
+        A setting with a single possible value is not free (DNDS, section 3.2, counts so).
+        """
+        free = [name for name, table in self.tables.items() if len(table.values) > 1]
+        if self.line is not None:
+            return len(free)
+        return sum(1 if "shared" in self.rules(name) else len(self.strides) for name in free)
+
+    @property
+    def size(self) -> int:
+        """The exact number of distinct drawn settings that obey the constraints.
+
+        For a space with a line it counts all lines, those with another number of stages too.
+        """
+        stages = 1 if self.line is not None else len(self.strides)
+        size = 1
+        for name, table in self.tables.items():
+            n, rules = len(table.values), self.rules(name)
+            if self.line is not None or "shared" in rules:
+                size *= n
+            elif rules:  # an ordered sequence with ties allowed is a multiset
+                size *= math.comb(n + stages - 1, stages)
+            else:
+                size *= n**stages
+        return size
+
+    def sample(
+        self,
+        n: int,
+        rng: np.random.Generator,
+        *,
+        flops: Window | None = None,
+        params: Window | None = None,
+        activations: Window | None = None,
+        resolution: int = DEFAULT_RESOLUTION,
+        unique: bool = True,
+    ) -> Population:
+        """Draw `n` networks whose cost lies in the windows (low, high), both ends included.
+
+        See `anynet.sampling.sample`.
+        """
+        from anynet.sampling import sample
+
+        return sample(
+            self,
+            n,
+            rng,
+            flops=flops,
+            params=params,
+            activations=activations,
+            resolution=resolution,
+            unique=unique,
+        )
+
+    def to_yaml(self, comment: str = "") -> str:
+        """YAML text that `load_space` reads."""
+        return to_yaml(self, comment)
+
+    @staticmethod
+    def from_yaml(text: str, source: str = "space") -> DesignSpace:
+        """Read YAML text; `source` names it in errors. Raises InputError."""
+        return decode(parse_yaml(text, source), DesignSpace, source)
+
+    @staticmethod
+    def named(name: str) -> DesignSpace:
+        """One of the named spaces, as `anynet spaces` lists them. Raises ValueError."""
+        require_known("space", name, NAMED)
+        return NAMED[name]
+
+
+_ANYNETX_A = DesignSpace(
+    name="anynetx_a",
+    depth=Range(1, 16, draw="log_uniform"),
+    width=Range(8, 1024, step=8, draw="log_uniform"),
+    bottleneck_ratio=(1, 2, 4),
+    group_width=(1, 2, 4, 8, 16, 32),
+)
+_STEPS: tuple[tuple[str, Constraint], ...] = (
+    ("anynetx_b", Constraint("bottleneck_ratio", "shared")),
+    ("anynetx_c", Constraint("group_width", "shared")),
+    ("anynetx_d", Constraint("width", "non_decreasing")),
+    ("anynetx_e", Constraint("depth", "non_decreasing")),
+)
+_REGNETX = DesignSpace(
+    name="regnetx",
+    depth=Range(1, 63),
+    line=LineRanges(
+        w0=Range(8, 256, step=8, draw="log_uniform"),
+        wa=Range(8, 256, step=0.1, draw="log_uniform"),
+        wm=Range(1.5, 3, step=0.001, draw="log_uniform"),
+    ),
+    bottleneck_ratio=(1, 2, 4),
+    group_width=(1, 2, 4, 8, 16, 32),
+)
+
+
+def _named_spaces() -> dict[str, DesignSpace]:
+    spaces = [_ANYNETX_A]
+    for name, constraint in _STEPS:
+        spaces.append(
+            replace(spaces[-1], name=name, constraints=(*spaces[-1].constraints, constraint))
+        )
+    spaces += [_REGNETX, replace(_REGNETX, name="regnety", block="y", se_ratio=0.25)]
+    return {space.name: space for space in spaces}
+
+
+NAMED: dict[str, DesignSpace] = _named_spaces()
+"""AnyNetX A to E, each the one before with one more constraint, RegNetX and RegNetY (DNDS)."""
+
+
+def load_space(name_or_path: str) -> DesignSpace:
+    """A named space, or one read from a YAML file. Raises InputError."""
+    if name_or_path in NAMED:
+        return NAMED[name_or_path]
+    if name_or_path.endswith((".yaml", ".yml", ".json")) or "/" in name_or_path:
+        return DesignSpace.from_yaml(read_text(name_or_path), name_or_path)
+    try:
+        return DesignSpace.named(name_or_path)
+    except ValueError as error:
+        raise InputError(f"{error}; a file ends in .yaml") from None
