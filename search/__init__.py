@@ -1,0 +1,1 @@
+"""What happened to networks: train populations of them, anywhere, and write it down."""

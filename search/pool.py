@@ -1,0 +1,164 @@
+"""A pool of warm Ray actors, each holding the data and training one trial at a time.
+
+The data is put into the object store once; every node fetches it once and its actors map it.
+A Ray that is started here listens on the loopback interface only, without a dashboard.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from typing import Any
+
+from anynet.files import InputError
+from search.data import DataSet
+from search.executor import Outcome, Task, first_line, now
+from search.recipe import Recipe
+from search.sweep_file import Resources
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a sweep reports to nobody
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # silences a notice of 2.50+
+
+import ray
+from ray.exceptions import RayActorError
+
+_STORE_MARGIN = 256 * 1024**2
+"""Bytes of object store beside the data, for what Ray itself keeps there."""
+
+
+class _Actor:
+    """A `Worker` in an actor's process; torch is imported there and not in the driver."""
+
+    def __init__(self, data: DataSet, threads: int, device: str) -> None:
+        from search.worker import Worker
+
+        self._worker = Worker(data, threads, device)
+
+    def resolve(self, recipe: Recipe) -> Recipe:
+        return self._worker.resolve(recipe)
+
+    def run(self, task: Task) -> Outcome:
+        return self._worker.run(task)
+
+
+class RayPool:
+    """As many actors as the cluster has room for, behind the `Executor` protocol.
+
+    `address` is that of a running cluster (`auto`, host:port, `ray://...`); without one, Ray is
+    started on this machine, and stopped by `close`. Raises InputError where the address does not
+    answer, or no node has what one trial asks for.
+    """
+
+    def __init__(
+        self, data: DataSet, resources: Resources, tasks: int, address: str | None = None
+    ) -> None:
+        self._ours = not ray.is_initialized()
+        if self._ours:
+            _connect(address, data)
+        try:
+            self.slots = min(_room(resources), tasks)
+            self._resources = resources
+            self._data = ray.put(data)
+            self._actor_type = ray.remote(
+                num_cpus=resources.cpus, num_gpus=resources.gpus, max_restarts=0
+            )(_Actor)
+            self._idle = [self._start() for _ in range(self.slots)]
+            self._running: dict[Any, tuple[Any, Task]] = {}
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self) -> Any:
+        device = "cuda" if self._resources.gpus > 0 else "cpu"
+        return self._actor_type.remote(self._data, self._resources.cpus, device)
+
+    def resolve(self, recipe: Recipe) -> Recipe:
+        """As `Worker.resolve`, asked of the first actor."""
+        return ray.get(self._idle[0].resolve.remote(recipe))
+
+    def submit(self, task: Task) -> None:
+        """Start a task on an idle actor."""
+        actor = self._idle.pop()
+        self._running[actor.run.remote(task)] = (actor, task)
+
+    def next(self) -> tuple[Task, Outcome]:
+        """Wait for one task to end. An actor that died is replaced; its task is `failed`."""
+        (done,), _ = ray.wait(list(self._running), num_returns=1)
+        actor, task = self._running.pop(done)
+        try:
+            outcome = ray.get(done)
+        except RayActorError as error:
+            actor = self._start()
+            outcome = Outcome(
+                state="failed",
+                reason=f"the worker died: {first_line(error)}",
+                started=now(),
+                seconds=0.0,
+                worker="",
+                traceback=str(error),
+            )
+        self._idle.append(actor)
+        return task, outcome
+
+    def close(self) -> None:
+        """Stop the actors, and Ray where it was started here."""
+        if self._ours:
+            ray.shutdown()
+            return
+        for actor in [*self._idle, *(actor for actor, _ in self._running.values())]:
+            ray.kill(actor)
+
+
+def _connect(address: str | None, data: DataSet) -> None:
+    quiet: dict[str, Any] = {
+        "log_to_driver": False,
+        "logging_level": logging.ERROR,
+        "include_dashboard": False,
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if address is None:
+            ray.init(
+                address="local",
+                _node_ip_address="127.0.0.1",
+                object_store_memory=_bytes(data) + _STORE_MARGIN,
+                **quiet,
+            )
+            return
+        del quiet["include_dashboard"]
+        try:
+            ray.init(address=address, **quiet)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise InputError(f"--address: {address!r}: {first_line(error)}") from None
+
+
+def _bytes(data: DataSet) -> int:
+    splits = [split for split in (data.train, data.validation, data.test) if split is not None]
+    return sum(split.images.nbytes + split.labels.nbytes for split in splits)
+
+
+def _room(resources: Resources) -> int:
+    """How many trials fit side by side on the nodes that are there."""
+    room = 0
+    for node in ray.nodes():
+        if not node["Alive"]:
+            continue
+        has = node["Resources"]
+        fits = int(has.get("CPU", 0) // resources.cpus)
+        if resources.gpus:
+            fits = min(fits, _trials_on(has.get("GPU", 0), resources.gpus))
+        room += fits
+    if not room:
+        wants = f"{resources.cpus} CPUs and {resources.gpus:g} GPUs"
+        has = ray.cluster_resources()
+        raise InputError(
+            f"resources: a trial asks for {wants}, and no node has that; the cluster has "
+            f"{has.get('CPU', 0):g} CPUs and {has.get('GPU', 0):g} GPUs in all"
+        )
+    return min(room, resources.workers or room)
+
+
+def _trials_on(gpus: float, share: float) -> int:
+    """Trials that a node's GPUs hold: a fraction never spans two of them."""
+    return int(gpus) * int(1 / share + 1e-9) if share < 1 else int(gpus // share)

@@ -1,0 +1,259 @@
+"""The driver of a sweep: sample, dispatch, record, resume.
+
+It owns the run folder: `sweep.yaml` (as resolved), `population.jsonl` (what is to be trained),
+`trials.jsonl` (what was), `logs/` (tracebacks of failed trials).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from anynet.files import InputError, read_text, to_yaml, write_text
+from anynet.network import Network
+from anynet.sampling import seeded
+from search.data import DataSet, load
+from search.executor import Executor, Outcome, Task
+from search.ledger import Ledger
+from search.recipe import Recipe
+from search.sweep_file import Resources, Sweep, parse_sweep
+from search.trial import Trial, last_attempts, trial_seed
+
+SWEEP_NAME = "sweep.yaml"
+POPULATION_NAME = "population.jsonl"
+
+
+class Planned(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A network that the sweep is to train: a line of `population.jsonl`."""
+
+    trial: str
+    space: str
+    drawn: dict[str, Any]
+    network: Network
+    params: int
+    flops: int
+    activations: int
+    seed: int
+
+
+class Sampled(msgspec.Struct, frozen=True):
+    """How a population came about: of `draws` candidates, `accepted` lay in the windows."""
+
+    space: str
+    draws: int
+    accepted: int
+
+
+class Watcher:
+    """Is told what happens in a sweep, and shows it or not. Does nothing by itself."""
+
+    def loading(self, done: int, total: int) -> None:
+        """`done` of `total` images are loaded."""
+
+    def sampled(self, sampled: Iterable[Sampled]) -> None:
+        """The populations are drawn."""
+
+    def start(self, planned: int, finished: Iterable[Trial], slots: int) -> None:
+        """Training begins: `planned` trials in all, of which some were recorded before."""
+
+    def record(self, trial: Trial) -> None:
+        """A trial has ended and is on the disk."""
+
+    def stop(self) -> None:
+        """Training has ended, or was interrupted."""
+
+
+ExecutorFactory = Callable[[DataSet, Resources, int], Executor]
+"""From the data, the resources of a trial and the number of trials left to an executor."""
+
+
+def run_sweep(
+    sweep: Sweep,
+    out: str | os.PathLike[str],
+    executor: ExecutorFactory,
+    watcher: Watcher | None = None,
+    source: str = "sweep",
+) -> list[Trial]:
+    """Train what is missing of a sweep's populations, and return the records of all its trials.
+
+    Each trial that ends is on the disk before the next is dispatched in its place; called again
+    with the same sweep and folder, it goes on where it was. Raises InputError where the folder
+    holds another sweep or another driver is writing to it.
+    """
+    out = Path(out)
+    watcher = watcher or Watcher()
+    with Ledger(_run_folder(out)) as ledger:
+        sweep = _agree(sweep, out, source)
+        data = load(sweep.data, source=source, on_progress=watcher.loading)
+        planned = _population(sweep, data, out, watcher)
+        by_name = {plan.trial: plan for plan in planned}
+        finished = {trial.trial for trial in ledger.trials}
+        if not finished <= by_name.keys():
+            stray = min(finished - by_name.keys())
+            raise InputError(f"{ledger.path}: trial: {stray!r} is not in this run's population")
+        waiting = [plan for plan in planned if plan.trial not in finished]
+        if not waiting:
+            return last_attempts(ledger.trials)
+
+        pool = executor(data, sweep.resources, len(waiting))
+        try:
+            recipe = pool.resolve(sweep.recipe)
+            write_text(out / SWEEP_NAME, to_yaml(replace(sweep, recipe=recipe)))
+            watcher.start(len(planned), last_attempts(ledger.trials), pool.slots)
+            queue = [
+                Task(plan.trial, plan.network, plan.seed, sweep.epochs, recipe) for plan in waiting
+            ]
+            for task, outcome in _train(pool, queue):
+                trial = _trial(by_name[task.trial], task, outcome)
+                ledger.append(trial)
+                if outcome.traceback:
+                    write_text(out / "logs" / f"{task.trial}.log", outcome.traceback)
+                watcher.record(trial)
+        finally:
+            watcher.stop()
+            pool.close()
+        return last_attempts(ledger.trials)
+
+
+def _run_folder(out: Path) -> Path:
+    """Refuse a folder of something else before anything is written into it."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file, where a run's folder is expected")
+    if out.is_dir() and any(out.iterdir()):
+        ours = {SWEEP_NAME, POPULATION_NAME, ".lock"}
+        if not any((out / name).exists() for name in ours):
+            raise InputError(f"{out}: is not empty and not a run; give --out another folder")
+    return out
+
+
+def _agree(sweep: Sweep, out: Path, source: str) -> Sweep:
+    """The sweep with the choices that its run folder has made already.
+
+    Raises InputError, naming the first field that differs, where the folder is another sweep's.
+    """
+    path = out / SWEEP_NAME
+    if not path.exists():
+        return sweep
+    before = parse_sweep(read_text(path), str(path))
+    chosen = {
+        field: getattr(before.recipe, field)
+        for field in Recipe.__struct_fields__
+        if getattr(sweep.recipe, field) in (None, "auto")
+    }
+    sweep = replace(sweep, recipe=replace(sweep.recipe, **chosen))
+    # How many trials run side by side changes no result, so it may differ from run to run.
+    then, now = (
+        msgspec.to_builtins(replace(s, resources=replace(s.resources, workers=None)))
+        for s in (before, sweep)
+    )
+    for field, value in _difference(then, now):
+        raise InputError(
+            f"{path}: {field} is {value[0]} there and {value[1]} in {source}; "
+            "this folder is another sweep's: give --out another one"
+        )
+    return sweep
+
+
+def _difference(then: Any, now: Any, at: str = "") -> Iterable[tuple[str, tuple[str, str]]]:
+    """The fields in which two plain documents differ, with both values."""
+    if isinstance(then, dict) and isinstance(now, dict):
+        for key in {**then, **now}:
+            inside = f"{at}.{key}" if at else str(key)
+            yield from _difference(then.get(key), now.get(key), inside)
+    elif isinstance(then, list | tuple) and isinstance(now, list | tuple) and len(then) == len(now):
+        for i, (a, b) in enumerate(zip(then, now, strict=True)):
+            yield from _difference(a, b, f"{at}[{i}]")
+    elif then != now:
+        yield at, (json.dumps(then), json.dumps(now))
+
+
+def _population(sweep: Sweep, data: DataSet, out: Path, watcher: Watcher) -> list[Planned]:
+    """The networks to train, spaces in turn: read from the run folder, else sampled into it."""
+    path = out / POPULATION_NAME
+    if path.exists():
+        lines = read_text(path).splitlines()
+        return [_planned(line, f"{path}: line {i}") for i, line in enumerate(lines, start=1)]
+    populations = []
+    for space in sweep.space:
+        space = replace(space, input_channels=data.channels, classes=len(data.classes))
+        populations.append(
+            space.sample(
+                sweep.networks,
+                seeded(space, sweep.seed),
+                flops=sweep.window.flops,
+                params=sweep.window.params,
+                activations=sweep.window.activations,
+                resolution=data.resolution,
+            )
+        )
+    watcher.sampled(Sampled(p.space.name, p.draws, p.accepted) for p in populations)
+    width = max(3, len(str(sweep.networks - 1)))
+    planned = [
+        Planned(
+            trial=f"{population.space.name}-{i:0{width}d}",
+            space=population.space.name,
+            drawn=population.drawn_settings(i),
+            network=(network := population[i]),
+            params=int(population.params[i]),
+            flops=int(population.flops[i]),
+            activations=int(population.activations[i]),
+            seed=trial_seed(sweep.seed, network),
+        )
+        for i in range(sweep.networks)
+        for population in populations
+    ]
+    write_text(path, "".join(msgspec.json.encode(plan).decode() + "\n" for plan in planned))
+    return planned
+
+
+def _planned(line: str, source: str) -> Planned:
+    try:
+        return msgspec.json.decode(line, type=Planned)
+    except msgspec.MsgspecError as error:
+        raise InputError(f"{source}: not a planned trial: {error}") from None
+
+
+def _train(pool: Executor, queue: list[Task]) -> Iterable[tuple[Task, Outcome]]:
+    """Keep the pool full until the queue is empty and everything has ended."""
+    waiting = iter(queue)
+    running = 0
+    for task in waiting:
+        pool.submit(task)
+        running += 1
+        if running == pool.slots:
+            break
+    while running:
+        task, outcome = pool.next()
+        running -= 1
+        yield task, outcome  # recorded before its place is filled
+        following = next(waiting, None)
+        if following is not None:
+            pool.submit(following)
+            running += 1
+
+
+def _trial(plan: Planned, task: Task, outcome: Outcome) -> Trial:
+    return Trial(
+        trial=plan.trial,
+        space=plan.space,
+        drawn=plan.drawn,
+        network=plan.network,
+        params=plan.params,
+        flops=plan.flops,
+        activations=plan.activations,
+        seed=task.seed,
+        epochs=task.epochs,
+        state=outcome.state,
+        reason=outcome.reason,
+        error=outcome.error,
+        curve=outcome.curve,
+        started=outcome.started,
+        seconds=outcome.seconds,
+        worker=outcome.worker,
+    )

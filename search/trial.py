@@ -1,0 +1,114 @@
+"""The record of one finished piece of work: the line of `trials.jsonl` that `analysis` reads.
+
+A line is a (trial, rung, attempt); the last attempt of a (trial, rung) counts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import msgspec
+
+from anynet.files import InputError
+from anynet.network import Network
+
+State = Literal["complete", "diverged", "stopped", "failed"]
+LEDGER_NAME = "trials.jsonl"
+DIVERGED_ERROR = 100.0
+"""The error of a network whose loss was not finite: it is a network, and it counts."""
+
+
+class Trial(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One training of one network, finished one way or another."""
+
+    trial: str
+    """Identifies the network within its run: space and number."""
+    space: str
+    drawn: dict[str, Any]
+    """The settings as sampled, before quantization and the group fix."""
+    network: Network
+    params: int
+    flops: int
+    """Multiply-adds at the resolution of the data."""
+    activations: int
+    seed: int
+    """Seed of the weights and of the order and augmentation of the images."""
+    replicate: int = 0
+    rung: int = 0
+    epochs: int
+    attempt: int = 1
+    state: State
+    reason: str | None = None
+    """Why it diverged, stopped or failed."""
+    error: float | None = None
+    """Percent of the validation images that are classified wrongly after the last epoch; 100
+    where it diverged; None where it failed."""
+    curve: tuple[float, ...] = ()
+    """That error after each epoch."""
+    promotion_probability: float = 1.0
+    adaptive: bool = False
+    """True where an optimizer chose the network: such trials are not a population."""
+    started: str
+    """UTC, ISO 8601."""
+    seconds: float
+    worker: str
+    test_error: float | None = None
+
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder(Trial)
+
+
+def encode_trial(trial: Trial) -> bytes:
+    """One line of a ledger, with its line break."""
+    return _ENCODER.encode(trial) + b"\n"
+
+
+def decode_trials(data: bytes, source: str) -> list[Trial]:
+    """The records of a ledger's bytes. A last line without its line break is one that is being
+    written, or was cut off: it is left out.
+
+    Raises InputError that names `source` and the number of the first line that is not a record.
+    """
+    trials = []
+    for number, line in enumerate(data.split(b"\n")[:-1], start=1):
+        try:
+            trials.append(_DECODER.decode(line))
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise InputError(f"{source}: line {number}: not a trial record: {error}") from None
+    return trials
+
+
+def read_trials(run: str | os.PathLike[str]) -> list[Trial]:
+    """All records of a run's ledger, in the order they were written. Raises InputError."""
+    path = os.path.join(run, LEDGER_NAME)
+    try:
+        with open(path, "rb") as file:
+            return decode_trials(file.read(), path)
+    except FileNotFoundError:
+        rule = "not a run (no trials.jsonl in it)" if os.path.isdir(run) else "no such folder"
+        raise InputError(f"{run}: {rule}") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def last_attempts(trials: Iterable[Trial]) -> list[Trial]:
+    """The records that count: of each (trial, rung) the last attempt."""
+    last: dict[tuple[str, int], Trial] = {}
+    for trial in trials:
+        key = (trial.trial, trial.rung)
+        if key not in last or trial.attempt >= last[key].attempt:
+            last[key] = trial
+    return list(last.values())
+
+
+def trial_seed(sweep_seed: int, network: Network, replicate: int = 0) -> int:
+    """A 63-bit seed from the sweep's seed and the network alone.
+
+    So a result depends neither on the order of the trials, nor on the worker, nor on a resume.
+    """
+    text = f"{sweep_seed}/{replicate}/{network.to_json()}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
