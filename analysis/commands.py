@@ -1,0 +1,140 @@
+"""The commands that read runs: `edf`, `export`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from cyclopts import Parameter
+
+from anynet.export import Format, export_text, load_network, summary
+from anynet.files import InputError, to_json, write_text
+from anynet.network import Network
+from anynet.terminal import print_json, print_table
+
+
+def edf(
+    *runs: Annotated[Path, Parameter(name="RUN")],
+    out: Path,
+    title: str = "",
+    json: bool = False,
+) -> None:
+    """Draw the error distributions (EDFs) of the populations of runs.
+
+    A run that is still going is drawn as far as it is. Diverged networks count with error 100;
+    failed ones are left out, and the legend says how many.
+
+    Example: anynet edf runs/fashion --out edf.png
+
+    Parameters
+    ----------
+    runs
+        Folders of runs.
+    out
+        Figure to write (.png, .svg or .pdf).
+    title
+        Title above the figure.
+    json
+        Print one JSON document with the distributions.
+    """
+    from analysis.edf import edfs_by_population
+    from analysis.figures import save_edfs
+    from analysis.results import load_runs
+
+    if not runs:
+        raise InputError("RUN: give at least one run")
+    edfs = edfs_by_population(load_runs(runs))
+    save_edfs(edfs, out, title)
+    if json:
+        print_json(
+            {
+                "figure": str(out),
+                "populations": [
+                    {
+                        "name": one.name,
+                        "n": len(one),
+                        "failed": one.failed,
+                        "min": one.minimum,
+                        "mean": one.mean,
+                        "errors": one.errors.tolist(),
+                    }
+                    for one in edfs
+                ],
+            }
+        )
+        return
+    print_table(
+        ("population", "n", "min %", "mean %", "failed"),
+        [(o.name, len(o), f"{o.minimum:.2f}", f"{o.mean:.2f}", o.failed) for o in edfs],
+    )
+    print(out)
+
+
+def export(
+    source: Annotated[str, Parameter(name="NETWORK|RUN")],
+    /,
+    *,
+    to: Format = "anynet",
+    out: Path,
+    space: str | None = None,
+    input_channels: int | None = None,
+    classes: int | None = None,
+) -> None:
+    """Write a network, or the best one of a run, as a file that a library reads.
+
+    Example: anynet export runs/fashion --space regnetx --to pycls --out best.yaml
+
+    Parameters
+    ----------
+    source
+        A name (regnetx_400mf), a file of ours, a pycls config, or the folder of a run.
+    to
+        anynet: our YAML. pycls: a pycls config with the resolved stages.
+    out
+        File to write.
+    space
+        Of a run: only the networks of this space.
+    input_channels
+        Give the network another number of input channels (pycls takes 3 only).
+    classes
+        Give the network another number of classes.
+    """
+    if os.path.isdir(source):
+        network, comment = _best(source, space)
+    elif space is not None:
+        raise InputError(f"--space: {space!r} goes with a run, and {source} is not a folder")
+    else:
+        network, comment = load_network(source), source
+    for field, value in (("input_channels", input_channels), ("classes", classes)):
+        if value is not None and value != getattr(network, field):
+            try:
+                network = msgspec.structs.replace(network, **{field: value})
+            except ValueError as error:
+                raise InputError(f"--{field.replace('_', '-')}: {error}") from None
+            comment += f"\n{field} {value} instead of the original's"
+    write_text(out, export_text(network, to, f"{comment}\n{summary(network)}"))
+    print(out)
+
+
+def _best(run: str, space: str | None) -> tuple[Network, str]:
+    """The network of least error of a run, and a line that says where it comes from."""
+    from analysis.results import load_runs
+
+    frame = load_runs([run])
+    if space is not None:
+        known = sorted(frame["space"].unique())
+        if space not in known:
+            raise InputError(f"--space: {space!r} is not in {run}, which has {', '.join(known)}")
+        frame = frame[frame["space"] == space]
+    frame = frame[frame["state"] == "complete"]
+    if frame.empty:
+        raise InputError(f"{run}: no complete trial to export yet")
+    best = frame.sort_values("error", kind="stable").iloc[0]
+    comment = (
+        f"trial {best['trial']} of {run}: validation error {best['error']:.2f}% after "
+        f"{best['epochs']} epochs, the least of {len(frame)}\n"
+        f"drawn: {to_json(best['drawn'])}"
+    )
+    return best["network"], comment

@@ -1,0 +1,53 @@
+"""Ledgers into one DataFrame, a row a network; its columns are defined here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from anynet.files import InputError
+from search.trial import Trial, last_attempts, read_trials
+
+COLUMNS: dict[str, str] = {
+    "run": "folder of the run, as given",
+    "space": "name of the design space",
+    "trial": "the trial within its run",
+    "state": "complete, diverged, stopped or failed",
+    "error": "validation error in percent; 100 where it diverged, NaN where it failed",
+    "epochs": "epochs of the training",
+    "rung": "level of training length",
+    "params": "parameters",
+    "flops": "multiply-adds",
+    "activations": "outputs of conv, pooling and linear layers",
+    "seconds": "seconds of training",
+    "reason": "why it diverged, stopped or failed",
+    "drawn": "the settings as sampled (dict)",
+    "network": "the resolved network (Network)",
+    "curve": "error after each epoch (tuple)",
+}
+
+
+def load_runs(runs: Sequence[str | os.PathLike[str]]) -> pd.DataFrame:
+    """The trials of runs, a row each, with the columns of `COLUMNS`.
+
+    Of each (trial, rung) the last attempt counts. Raises InputError where a folder is not a run,
+    a line of a ledger is unreadable, or a run is given twice.
+    """
+    rows = []
+    seen: dict[Path, str] = {}
+    for run in runs:
+        name = os.fspath(run)
+        place = Path(run).resolve()
+        if place in seen:
+            raise InputError(f"{name}: the same run as {seen[place]}")
+        seen[place] = name
+        rows += [_row(name, trial) for trial in last_attempts(read_trials(run))]
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    return frame.astype({"error": float})
+
+
+def _row(run: str, trial: Trial) -> dict[str, object]:
+    return {"run": run} | {field: getattr(trial, field) for field in COLUMNS if field != "run"}

@@ -1,0 +1,113 @@
+import json
+
+import pytest
+
+from anynet.cli import run
+from anynet.export import load_network
+from anynet.network import Network, Stage
+
+
+def network(width):
+    return Network(stages=(Stage(depth=1, width=width),), input_channels=1, classes=10)
+
+
+@pytest.fixture
+def finished_run(make_trial, write_run):
+    return write_run(
+        "run",
+        [
+            make_trial("a-000", space="a", network=network(8), error=20.0),
+            make_trial("b-000", space="b", network=network(16), error=10.0),
+            make_trial("a-001", space="a", network=network(24), error=15.0),
+            make_trial("a-002", space="a", state="diverged", error=100.0, reason="not finite"),
+            make_trial("b-001", space="b", state="failed", error=None, curve=(), reason="oops"),
+        ],
+    )
+
+
+def test_edf_draws_every_population_and_prints_where(finished_run, tmp_path, capsys):
+    out = tmp_path / "edf.svg"
+    assert run(["edf", str(finished_run), "--out", str(out)]) == 0
+    assert capsys.readouterr().out.strip().endswith(str(out))
+    svg = out.read_text()
+    assert "a  n=3, min 15.00, mean 45.00" in svg
+    assert "b  n=1, min 10.00, mean 10.00, 1 failed left out" in svg
+
+
+def test_edf_json(finished_run, tmp_path, capsys):
+    assert run(["edf", str(finished_run), "--out", str(tmp_path / "e.png"), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [p["name"] for p in document["populations"]] == ["a", "b"]
+    assert document["populations"][0]["errors"] == [15.0, 20.0, 100.0]
+
+
+def test_edf_of_a_ledger_with_a_line_being_written(finished_run, tmp_path):
+    with open(finished_run / "trials.jsonl", "ab") as file:
+        file.write(b'{"trial": "a-003", "spa')
+    assert run(["edf", str(finished_run), "--out", str(tmp_path / "e.png")]) == 0
+
+
+def one_line(capsys):
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+def test_unreadable_ledger_line_is_named_and_kept(finished_run, tmp_path, capsys):
+    ledger = finished_run / "trials.jsonl"
+    lines = ledger.read_bytes().splitlines(keepends=True)
+    ledger.write_bytes(b"".join([*lines[:2], b'{"trial": 3}\n', *lines[2:]]))
+    before = ledger.read_bytes()
+    assert run(["edf", str(finished_run), "--out", str(tmp_path / "e.png")]) == 2
+    assert "trials.jsonl: line 3: not a trial record" in one_line(capsys)
+    assert ledger.read_bytes() == before
+
+
+def test_what_is_not_a_run_is_refused(tmp_path, capsys):
+    assert run(["edf", str(tmp_path / "none"), "--out", str(tmp_path / "e.png")]) == 2
+    assert "none: no such folder" in one_line(capsys)
+    assert run(["edf", str(tmp_path), "--out", str(tmp_path / "e.png")]) == 2
+    assert "not a run (no trials.jsonl in it)" in one_line(capsys)
+
+
+def test_the_same_run_twice_is_refused(finished_run, tmp_path, capsys):
+    again = f"{finished_run}/../run"
+    assert run(["edf", str(finished_run), again, "--out", str(tmp_path / "e.png")]) == 2
+    assert "the same run as" in one_line(capsys)
+
+
+def test_export_of_a_run_writes_its_best_network(finished_run, tmp_path):
+    out = tmp_path / "best.yaml"
+    assert run(["export", str(finished_run), "--out", str(out)]) == 0
+    assert load_network(str(out)) == network(16)
+    assert "trial b-000" in out.read_text()
+
+
+def test_export_of_one_space(finished_run, tmp_path):
+    out = tmp_path / "best.yaml"
+    assert run(["export", str(finished_run), "--space", "a", "--out", str(out)]) == 0
+    assert load_network(str(out)) == network(24)
+
+
+def test_export_to_pycls_needs_three_channels_and_says_how(finished_run, tmp_path, capsys):
+    arguments = ["export", str(finished_run), "--to", "pycls", "--out", str(tmp_path / "p.yaml")]
+    assert run(arguments) == 2
+    assert "--input-channels 3" in one_line(capsys)
+    assert not (tmp_path / "p.yaml").exists()
+    assert run([*arguments, "--input-channels", "3"]) == 0
+    assert load_network(str(tmp_path / "p.yaml")).widths == (16,)
+
+
+def test_export_refusals(finished_run, tmp_path, capsys):
+    out = ["--out", str(tmp_path / "x.yaml")]
+    assert run(["export", str(finished_run), "--space", "c", *out]) == 2
+    assert "'c' is not in" in one_line(capsys)
+    assert run(["export", "resnet50", "--space", "c", *out]) == 2
+    assert "goes with a run" in one_line(capsys)
+
+
+def test_export_of_a_run_without_a_complete_trial(make_trial, write_run, tmp_path, capsys):
+    folder = write_run("run", [make_trial(state="failed", error=None, curve=())])
+    assert run(["export", str(folder), "--out", str(tmp_path / "x.yaml")]) == 2
+    assert "no complete trial to export yet" in one_line(capsys)
