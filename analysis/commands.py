@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from anynet.export import Format, export_text, load_network, summary
 from anynet.files import InputError, to_json, write_text
 from anynet.network import Network
-from anynet.terminal import print_json, print_table
+from anynet.terminal import Whole, print_json, print_table
 
 
 def edf(
@@ -79,8 +79,8 @@ def export(
     to: Format = "anynet",
     out: Path,
     space: str | None = None,
-    input_channels: int | None = None,
-    classes: int | None = None,
+    input_channels: Whole | None = None,
+    classes: Whole | None = None,
 ) -> None:
     """Write a network, or the best one of a run, as a file that a library reads.
 

@@ -13,10 +13,8 @@ from cyclopts import Parameter
 from anynet import counting, export, regnet, space
 from anynet.files import InputError, decode, parse_yaml, read_text, to_json, write_text
 from anynet.sampling import seeded
-from anynet.terminal import parse_window, print_json, print_table
+from anynet.terminal import Whole, parse_window, print_json, print_table
 from anynet.textbook import REGNETS, names
-
-Short = Annotated[int, Parameter(name=["-n", "--networks"])]
 
 
 def spaces(name: str | None = None, /, *, json: bool = False) -> None:
@@ -79,14 +77,14 @@ def sample(
     source: Annotated[str, Parameter(name="SPACE")],
     /,
     *,
-    n: Short,
+    n: Annotated[Whole, Parameter(name=["-n", "--networks"])],
     flops: str | None = None,
     params: str | None = None,
     activations: str | None = None,
-    resolution: int = counting.DEFAULT_RESOLUTION,
-    input_channels: int | None = None,
-    classes: int | None = None,
-    seed: int = 0,
+    resolution: Whole = counting.DEFAULT_RESOLUTION,
+    input_channels: Whole | None = None,
+    classes: Whole | None = None,
+    seed: Whole = 0,
     repeats: Annotated[bool, Parameter(negative="")] = False,
     out: Path | None = None,
     json: bool = False,
@@ -174,7 +172,7 @@ def cost(
     source: Annotated[str, Parameter(name="NETWORK")],
     /,
     *,
-    resolution: int = counting.DEFAULT_RESOLUTION,
+    resolution: Whole = counting.DEFAULT_RESOLUTION,
     json: bool = False,
 ) -> None:
     """Params, flops (multiply-adds) and activations of a network, a line a stage.

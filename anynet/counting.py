@@ -25,7 +25,7 @@ from anynet.layers import (
     SqueezeExcite,
     When,
 )
-from anynet.network import Description, Network, describe
+from anynet.network import Description, Network, describe, require_positive
 
 DEFAULT_RESOLUTION = 224
 
@@ -171,15 +171,15 @@ def total(description: Description, input_channels: int, resolution: int) -> Cos
 def cost(network: Network, resolution: int = DEFAULT_RESOLUTION) -> Cost:
     """Params, flops and activations of `network` for square images of `resolution` pixels a side.
 
-    Raises ValueError where the resolution is not above 0.
+    Raises ValueError where the resolution is not above 0, or above 100,000.
     """
-    _check_resolution(resolution)
+    check_resolution(resolution)
     return total(describe(network), network.input_channels, resolution)
 
 
 def cost_by_stage(network: Network, resolution: int = DEFAULT_RESOLUTION) -> tuple[StageCost, ...]:
     """The same as `cost`, a line for the stem, each stage and the head; the lines sum to it."""
-    _check_resolution(resolution)
+    check_resolution(resolution)
     names = ["stem", *(f"stage {i + 1}" for i in range(len(network.stages))), "head"]
     depths = [1, *network.depths, 1]
     walks = count(describe(network), network.input_channels, resolution)
@@ -195,6 +195,6 @@ def cost_by_stage(network: Network, resolution: int = DEFAULT_RESOLUTION) -> tup
     )
 
 
-def _check_resolution(resolution: int) -> None:
-    if resolution < 1:
-        raise ValueError(f"resolution: {resolution} must be above 0")
+def check_resolution(resolution: int) -> None:
+    """Raise ValueError for a side that images do not have."""
+    require_positive("resolution", resolution, most=100_000)

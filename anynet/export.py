@@ -12,7 +12,7 @@ import msgspec
 
 from anynet.counting import DEFAULT_RESOLUTION, cost
 from anynet.files import InputError, decode, parse_yaml, read_text, to_yaml
-from anynet.network import Network, Stage, Stem
+from anynet.network import Network, Stage, Stem, require_ratio
 from anynet.regnet import RegNet
 from anynet.textbook import names, textbook_network
 
@@ -99,6 +99,12 @@ def to_pycls(network: Network) -> str:
         "WIDTHS": network.widths,
         "STRIDES": [stage.stride for stage in network.stages],
     }
+    for i, stage in enumerate(network.stages):
+        if stage.bottleneck_ratio and not round(stage.width / stage.bottleneck_ratio):
+            raise InputError(
+                f"stages[{i}].bottleneck_ratio: {stage.bottleneck_ratio:g}, but pycls rounds the "
+                f"inner width of {stage.width} to 0 then"
+            )
     if network.stages[0].group_width is not None:
         body["BOT_MULS"] = [1 / (stage.bottleneck_ratio or 1) for stage in network.stages]
         body["GROUP_WS"] = [stage.group_width for stage in network.stages]
@@ -138,11 +144,21 @@ def pycls_regnet(data: Any, source: str) -> RegNet:
 
 
 def _settings(body: _PyclsRegNet) -> RegNet:
-    if body.BOT_MUL <= 0:
-        raise ValueError(f"REGNET.BOT_MUL: {body.BOT_MUL} must be above 0")
     return RegNet(
-        body.DEPTH, body.W0, body.WA, body.WM, body.GROUP_W, bottleneck_ratio=1 / body.BOT_MUL
+        body.DEPTH,
+        body.W0,
+        body.WA,
+        body.WM,
+        body.GROUP_W,
+        bottleneck_ratio=_inverse("REGNET.BOT_MUL", body.BOT_MUL),
     )
+
+
+def _inverse(field: str, multiplier: float) -> float:
+    """The ratio b of a multiplier 1/b; a b that is whole but for rounding is whole."""
+    require_ratio(field, multiplier)
+    ratio = 1 / multiplier
+    return float(round(ratio)) if abs(ratio - round(ratio)) < 1e-9 * ratio else ratio
 
 
 def _from_regnet(body: _PyclsRegNet, classes: int) -> Network:
@@ -177,7 +193,9 @@ def _from_anynet(body: _PyclsAnyNet, classes: int) -> Network:
                 width=body.WIDTHS[i],
                 stride=body.STRIDES[i],
                 block=block,
-                bottleneck_ratio=1 / body.BOT_MULS[i] if grouped else None,
+                bottleneck_ratio=(
+                    _inverse(f"ANYNET.BOT_MULS[{i}]", body.BOT_MULS[i]) if grouped else None
+                ),
                 group_width=body.GROUP_WS[i] if grouped else None,
                 se_ratio=body.SE_R if block == "y" else None,
             )
@@ -191,6 +209,8 @@ def _from_anynet(body: _PyclsAnyNet, classes: int) -> Network:
 def _block_of(section: str, name: str, se_on: bool) -> str:
     for block, pycls in _PYCLS_BLOCKS.items():
         if pycls == name:
+            if se_on and block == "res_bottleneck_linear":
+                raise ValueError(f"{section}.SE_ON: True, but the {block} block here has no SE")
             return "y" if se_on and block == "x" else block
     raise ValueError(f"{section}.BLOCK_TYPE: {name!r} is not one of {', '.join(_pycls_blocks())}")
 
@@ -227,7 +247,8 @@ def load_network(name_or_path: str) -> Network:
     """A network by name, or from a file of ours (YAML or JSON) or of pycls. Raises InputError."""
     if name_or_path in names():
         return textbook_network(name_or_path)
-    if not os.path.exists(name_or_path) and "." not in os.path.basename(name_or_path):
+    file_like = "/" in name_or_path or name_or_path.endswith((".yaml", ".yml", ".json"))
+    if not file_like and not os.path.exists(name_or_path):
         try:
             return textbook_network(name_or_path)
         except ValueError as error:

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import tempfile
+import textwrap
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
@@ -25,7 +26,19 @@ class InputError(ValueError):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2 numbers: PyYAML's own resolver reads `360e6` as a string."""
+    """YAML 1.2: `360e6` is a number, and a key stands once, which PyYAML's own does not hold."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = set()
+        for key_node, _ in node.value:
+            key = key_node.value
+            if isinstance(key_node, yaml.ScalarNode) and key in keys:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands twice", key_node.start_mark
+                )
+            if isinstance(key_node, yaml.ScalarNode):
+                keys.add(key)
+        return super().construct_mapping(node, deep)
 
 
 _Loader.add_implicit_resolver(
@@ -55,7 +68,25 @@ def parse_yaml(text: str, source: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}:" if mark is not None else ""
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise InputError(f"{source}:{where} not valid YAML: {problem}") from None
+        raise InputError(f"{source}:{where} not valid YAML: {_short(problem)}") from None
+    except RecursionError:
+        raise InputError(f"{source}: not valid YAML: nested too deeply") from None
+    except (KeyError, ValueError) as error:  # of a number, a date, a truth that is none
+        raise InputError(f"{source}: not valid YAML: {_short(str(error))}") from None
+
+
+def _short(text: str) -> str:
+    """Text for the inside of a message: on one line, and not too long."""
+    return textwrap.shorten(text, 120, placeholder=" ...") if " " in text else text[:120]
+
+
+def _shown(value: Any) -> str:
+    """A value for the inside of a message."""
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number of more digits than Python likes to write
+        return "a number of thousands of digits"
+    return text if len(text) <= 80 else f"{text[:60]}... ({len(text)} characters)"
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
@@ -70,6 +101,8 @@ def read_text(path: str | os.PathLike[str]) -> str:
         raise InputError(f"{path}: not a text file (UTF-8)") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise InputError(f"{path!r}: not a path: {error}") from None
 
 
 def read_yaml(path: str | os.PathLike[str], kind: type[T]) -> T:
@@ -101,11 +134,18 @@ def _plain(value: Any) -> Any:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> Path:
-    """Write a file whole or not at all: into a temporary neighbor, then renamed onto `path`."""
+    """Write a file whole or not at all: into a temporary neighbor, then renamed onto `path`.
+
+    A link is followed; what is no plain file (a pipe, /dev/stdout) is written to as it is.
+    """
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        if path.exists() and not path.is_file() and not path.is_dir():
+            path.write_text(text, encoding="utf-8")
+            return path
+        target = path.resolve()
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:40]}.")
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(text)
@@ -114,12 +154,14 @@ def write_text(path: str | os.PathLike[str], text: str) -> Path:
             umask = os.umask(0)
             os.umask(umask)
             os.chmod(temporary, 0o666 & ~umask)
-            os.replace(temporary, path)
+            os.replace(temporary, target)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+    except ValueError as error:
+        raise InputError(f"{str(path)!r}: not a path: {error}") from None
     return path
 
 
@@ -138,7 +180,7 @@ def decode(data: Any, kind: type[T], source: str, at: str = "") -> T:
 
 
 _AT = re.compile(r"^(?P<rule>.*) - at `\$(?P<path>[^`]*)`$", re.DOTALL)
-_UNKNOWN = re.compile(r"unknown field `(?P<name>[^`]*)`")
+_UNKNOWN = re.compile(r"unknown field `(?P<name>[^`]*)`", re.DOTALL)
 _FIELD = re.compile(r"^[A-Za-z_]\w*(?:\[\d+\])?(?:\.[A-Za-z_]\w*(?:\[\d+\])?)*: ")
 
 
@@ -147,7 +189,7 @@ def _explain(message: str, data: Any, kind: Any) -> str:
     rule, path = (match["rule"], match["path"].lstrip(".")) if match else (message, "")
     unknown = _UNKNOWN.search(rule)
     if unknown:
-        name = unknown["name"]
+        name = " ".join(unknown["name"].split())
         field = f"{path}.{name}" if path else name
         nearest = difflib.get_close_matches(name, sorted(_field_names(kind)), n=1)
         hint = f"; did you mean `{nearest[0]}`?" if nearest else ""
@@ -155,7 +197,7 @@ def _explain(message: str, data: Any, kind: Any) -> str:
     if _FIELD.match(rule):  # raised by a struct's own check, which names its field and value itself
         return f"{path}.{rule}" if path else rule
     value = _look_up(data, path)
-    shown = f" {value!r}:" if not isinstance(value, dict | list) else ""
+    shown = f" {_shown(value)}:" if not isinstance(value, dict | list) else ""
     field = f"{path}:" if path else ""
     rule = rule[0].lower() + rule[1:].replace("`", "")
     if choices := _choices(kind, path):

@@ -28,10 +28,24 @@ def require_known(field: str, name: str, known: Iterable[str]) -> None:
         raise ValueError(f"{field}: {name!r} {rule or 'is not one of ' + ', '.join(known)}")
 
 
-def require_positive(field: str, value: float) -> None:
-    """Raise ValueError where `value` is not above 0."""
+MOST = 1_000_000
+"""The largest width, depth, ... that is taken for meant; far above any that is built."""
+
+
+def require_positive(field: str, value: float, most: float = MOST) -> None:
+    """Raise ValueError where `value` is not above 0 or above `most` (nan and inf are refused)."""
     if not value > 0:
         raise ValueError(f"{field}: {value!r} must be above 0")
+    if not value <= most:
+        text = repr(value) if value < 10**30 else f"{str(value)[:12]}..."
+        raise ValueError(f"{field}: {text} must be at most {most:,}")
+
+
+def require_ratio(field: str, value: float) -> None:
+    """Raise ValueError where `value` is no ratio of widths: 0.001 to 1000."""
+    if not 1e-3 <= value <= 1e3:
+        rule = "must be above 0" if not value > 0 else "must lie between 0.001 and 1000"
+        raise ValueError(f"{field}: {value!r} {rule}")
 
 
 class Stem(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,7 +96,7 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 if value is not None:
                     raise ValueError(f"{field}: {value!r}, but the {self.block} block has none")
             elif value is not None:
-                require_positive(field, value)
+                (require_positive if field == "group_width" else require_ratio)(field, value)
             elif (default := defaults[field]) is not None:
                 force_setattr(self, field, default)
         if "group_width" in defaults:

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from anynet.network import Head, Network, Stage, Stem
+from anynet.network import MOST, Head, Network, Stage, Stem, require_positive
 
 QUANTUM = 8
 """Widths of a RegNet are multiples of 8."""
@@ -67,18 +67,31 @@ def quantize_lines(
     return mask, widths[distinct].astype(np.int64), depths[distinct]
 
 
+def check_ratios(ratios: Floats) -> None:
+    """Raise ValueError for a bottleneck ratio that the group fix has no width for.
+
+    With 1.2, say, the inner width 4 gives the width 4, whose inner width is 3.
+    """
+    for ratio in ratios:
+        whole = max(ratio, 1 / ratio) if ratio > 0 else np.nan
+        if not (whole <= 1000 and abs(whole - np.rint(whole)) <= 1e-9 * whole):
+            raise ValueError(
+                f"bottleneck_ratio: {ratio:g} must be a whole number, or 1 over one (up to 1000)"
+            )
+
+
 def fix_groups(widths: Any, bottleneck_ratios: Any, group_widths: Any) -> tuple[Ints, Ints]:
     """The nearest widths and group widths that fit each other (pycls, elementwise).
 
     The inner width v = max(1, ⌊w/b⌋) is rounded to a multiple of min(g, v), of its least common
     multiple with 1/b where b < 1, but at least one; w follows as v·b. Returns (widths, groups).
-    Raises ValueError where 1/b is above 1 and not whole.
+    Raises ValueError where neither b nor 1/b is whole.
     """
     widths = np.asarray(widths, dtype=np.float64)
-    multiplier = 1.0 / np.asarray(bottleneck_ratios, dtype=np.float64)
+    ratios = np.asarray(bottleneck_ratios, dtype=np.float64)
+    check_ratios(np.unique(ratios))
+    multiplier = 1.0 / ratios
     expands = multiplier > 1
-    if np.any(expands & (np.abs(multiplier - np.rint(multiplier)) > 1e-9)):
-        raise ValueError("bottleneck_ratio: below 1 it must be 1 over a whole number")
     multiplier = np.where(expands, np.rint(multiplier), multiplier)
     inner = np.floor(np.maximum(1.0, widths * multiplier))
     groups = np.minimum(np.asarray(group_widths, dtype=np.float64), inner)
@@ -105,15 +118,20 @@ class RegNet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bottleneck_ratio: float = 1.0
 
     def __post_init__(self) -> None:
-        for field in ("depth", "group_width", "bottleneck_ratio"):
-            if getattr(self, field) <= 0:
-                raise ValueError(f"{field}: {getattr(self, field)!r} must be above 0")
+        require_positive("depth", self.depth, most=10_000)
+        require_positive("group_width", self.group_width)
+        if self.bottleneck_ratio <= 0:
+            raise ValueError(f"bottleneck_ratio: {self.bottleneck_ratio!r} must be above 0")
+        check_ratios(np.asarray([self.bottleneck_ratio], dtype=np.float64))
         if self.w0 <= 0 or self.w0 % QUANTUM:
             raise ValueError(f"w0: {self.w0!r} must be a multiple of {QUANTUM} above 0")
-        if self.wa < 0:
-            raise ValueError(f"wa: {self.wa!r} must be 0 or more")
-        if self.wm <= 1:
-            raise ValueError(f"wm: {self.wm!r} must be above 1")
+        require_positive("w0", self.w0)
+        if not 0 <= self.wa <= MOST:
+            raise ValueError(f"wa: {self.wa!r} must be 0 or more, and at most {MOST:,}")
+        if not 1 < self.wm <= MOST:
+            raise ValueError(
+                f"wm: {self.wm!r} must be above 1" + (f", at most {MOST:,}" if self.wm > 1 else "")
+            )
 
     @property
     def line(self) -> Line:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anynet.blocks import HEADS, STEMS
-from anynet.counting import DEFAULT_RESOLUTION, Cost, total
+from anynet.counting import DEFAULT_RESOLUTION, Cost, check_resolution, total
 from anynet.files import InputError
 from anynet.network import Description, Network, Stage, describe_stage
 from anynet.regnet import fix_groups, quantize_lines
@@ -167,8 +167,10 @@ def sample(
     """
     if n < 1:
         raise InputError(f"n: {n} must be 1 or more")
-    if resolution < 1:
-        raise InputError(f"resolution: {resolution} must be 1 or more")
+    try:
+        check_resolution(resolution)
+    except ValueError as error:
+        raise InputError(str(error)) from None
     windows = {"params": params, "flops": flops, "activations": activations}
     for name, window in windows.items():
         if window is not None and not window[0] <= window[1]:
@@ -234,7 +236,7 @@ def _fix(columns: Columns) -> Columns:
     if "group_widths" not in columns:
         return dict(columns)
     widths, groups = fix_groups(
-        columns["widths"], columns["bottleneck_ratios"], columns["group_widths"]
+        columns["widths"], columns.get("bottleneck_ratios", 1.0), columns["group_widths"]
     )
     return columns | {"widths": widths.astype(float), "group_widths": groups.astype(float)}
 

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from msgspec.structs import replace
+from msgspec.structs import force_setattr, replace
 
 from anynet.blocks import BLOCKS
 from anynet.counting import DEFAULT_RESOLUTION
 from anynet.files import InputError, decode, parse_yaml, read_text, to_yaml
-from anynet.network import Head, Stem, require_known, require_positive
-from anynet.regnet import QUANTUM
+from anynet.network import MOST, Head, Stem, require_known, require_positive, require_ratio
+from anynet.regnet import QUANTUM, check_ratios
 
 if TYPE_CHECKING:
     from anynet.sampling import Population
@@ -47,6 +47,9 @@ class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         require_positive("step", self.step)
+        for field in ("low", "high"):
+            if not abs(getattr(self, field)) <= MOST:
+                raise ValueError(f"{field}: {getattr(self, field)!r} must be at most {MOST:,}")
         if self.high < self.low:
             raise ValueError(f"high: {self.high:g} must be at least low {self.low:g}")
         if self.draw == "log_uniform" and self.low <= 0:
@@ -57,6 +60,10 @@ class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 raise ValueError(
                     f"{field}: {getattr(self, field):g} must be a multiple of step {self.step:g}"
                 )
+
+        count = round((self.high - self.low) / self.step) + 1
+        if count > MOST:
+            raise ValueError(f"step: {self.step:g} gives {count:,} values, {MOST:,} at most")
 
     def values(self) -> Floats:
         """All values, ascending."""
@@ -147,6 +154,8 @@ class DesignSpace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=
             raise ValueError("width: give either `width` or `line`, one of the two")
         if self.line is not None and self.constraints:
             raise ValueError("constraints: a space with a `line` has none; its stages follow it")
+        require_positive("input_channels", self.input_channels)
+        require_positive("classes", self.classes)
         self._check_settings()
         self._check_domains()
         for i, constraint in enumerate(self.constraints):
@@ -166,13 +175,22 @@ class DesignSpace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=
         if self.se_ratio is not None:
             if "se_ratio" not in defaults:
                 raise ValueError(f"se_ratio: {self.se_ratio}, but the {self.block} block has none")
-            require_positive("se_ratio", self.se_ratio)
+            require_ratio("se_ratio", self.se_ratio)
+        elif defaults.get("se_ratio") is not None:
+            force_setattr(self, "se_ratio", defaults["se_ratio"])
 
     def _check_domains(self) -> None:
         whole = {"depth": 1, "width": 1, "group_width": 1, "w0": QUANTUM}
-        for field, table in self.tables.items():
-            lowest = table.values[0]
+        for field, domain in self._domains().items():
             path = f"line.{field}" if field in ("w0", "wa", "wm") else field
+            listed = domain if isinstance(domain, tuple) else ()
+            for value in (domain,) if isinstance(domain, int | float) else listed:
+                if not abs(value) <= MOST:
+                    raise ValueError(f"{path}: {value!r} must be at most {MOST:,}")
+            if domain == ():
+                raise ValueError(f"{path}: [] must hold at least one value")
+            table = tabulate(domain)
+            lowest = table.values[0]
             if len(np.unique(table.values)) < len(table.values):
                 raise ValueError(f"{path}: holds a value twice")
             if field == "wm" and lowest <= 1:
@@ -187,23 +205,21 @@ class DesignSpace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=
                 rule = f"a multiple of {whole[field]}" if whole[field] > 1 else "a whole number"
                 raise ValueError(f"{path}: {value:g} must be {rule}")
             if field == "bottleneck_ratio":
-                inverse = 1 / table.values[table.values < 1]
-                if np.any(np.abs(inverse - np.rint(inverse)) > 1e-9):
-                    raise ValueError(f"{path}: below 1 it must be 1 over a whole number")
+                check_ratios(table.values)
 
     @cached_property
     def tables(self) -> dict[str, Table]:
         """Values and probabilities of every parameter that is drawn, by name."""
+        return {name: tabulate(domain) for name, domain in self._domains().items()}
+
+    def _domains(self) -> dict[str, Domain]:
         domains: dict[str, Domain | None] = {"depth": self.depth}
         if self.line is None:
             domains["width"] = self.width
         else:
             domains |= {"w0": self.line.w0, "wa": self.line.wa, "wm": self.line.wm}
         domains |= {"bottleneck_ratio": self.bottleneck_ratio, "group_width": self.group_width}
-        try:
-            return {name: tabulate(d) for name, d in domains.items() if d is not None}
-        except IndexError:
-            raise ValueError("a range holds no value") from None
+        return {name: domain for name, domain in domains.items() if domain is not None}
 
     def rules(self, parameter: str) -> frozenset[Rule]:
         """The rules on a parameter. An order in both directions is `shared`."""

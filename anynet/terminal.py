@@ -4,9 +4,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Annotated, Any
+
+from cyclopts import Parameter, Token
 
 from anynet.files import InputError, to_json
+
+
+def _whole(_: Any, tokens: Sequence[Token]) -> int:
+    try:
+        return int(tokens[0].value)
+    except ValueError:
+        raise ValueError(f'"{tokens[0].value}" is not a whole number') from None
+
+
+Whole = Annotated[int, Parameter(converter=_whole)]
+"""A whole number; cyclopts's own int takes 1.5 for 1."""
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "") -> None:

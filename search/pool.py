@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import warnings
 from typing import Any
 
@@ -23,6 +24,8 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # silences a n
 import ray
 from ray.exceptions import RayActorError
 
+_ANSWER_TIMEOUT = 10.0
+"""Seconds that a cluster has to accept a connection."""
 _STORE_MARGIN = 256 * 1024**2
 """Bytes of object store beside the data, for what Ray itself keeps there."""
 
@@ -127,10 +130,22 @@ def _connect(address: str | None, data: DataSet) -> None:
             )
             return
         del quiet["include_dashboard"]
+        _require_answer(address)
         try:
             ray.init(address=address, **quiet)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise InputError(f"--address: {address!r}: {first_line(error)}") from None
+
+
+def _require_answer(address: str) -> None:
+    """Fail at once where nothing listens; Ray itself would try for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon:  # `auto`, or a name that Ray knows
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=_ANSWER_TIMEOUT).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise InputError(f"--address: {address!r}: no Ray answers there ({error})") from None
 
 
 def _bytes(data: DataSet) -> int:

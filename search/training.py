@@ -208,8 +208,9 @@ def resolve(recipe: Recipe, resident: Resident) -> Recipe:
     `flip` and `crop_padding`: the data set's own. `channels_last`: true. `precision`: bfloat16
     where the processor has instructions for it (AVX512-BF16 or AMX; on CUDA, compute
     capability 8.0), else float32. A rule and no timing, so that a sweep that is resumed gets the
-    same answer. On a CPU the rule stands on `benchmarks/training_step.py`; on CUDA, and on CPUs
-    other than x86, nothing was measured.
+    same answer. With AVX512-BF16, 12 AnyNets trained 1.8 times as fast as in float32 and torch's
+    default layout, channels-last float32 1.4 times (medians, `benchmarks/training_step.py`). On
+    CUDA, with AMX, and on CPUs other than x86 nothing was measured.
     """
     precision = recipe.precision
     if precision == "auto":

@@ -1,5 +1,10 @@
 """Fixtures shared by all tests: trials, sweeps and fast stand-ins for training."""
 
+import os
+
+# Before Ray is imported: the addresses of test clusters stay on the loopback interface.
+os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+
 import pytest
 
 from anynet import Network, Stage

@@ -39,9 +39,9 @@ def test_warm_up_of_a_fraction_of_an_epoch() -> None:
     assert factors == pytest.approx([0.1, 0.55, 1.0, 1.0])
 
 
-def test_pycls_published_schedule() -> None:
-    # pycls `get_lr_fun`, OPTIM.LR_POLICY cos, MAX_EPOCH 100, BASE_LR 0.1, WARMUP_EPOCHS 5:
-    # lr of epochs 0, 2, 5, 50, 99 computed by its formula, one step an epoch.
+def test_golden_values_of_a_final_training() -> None:
+    # 100 epochs with 5 of warm-up (DNDS, final networks), one step an epoch; the values are
+    # pycls's formula (`get_lr_fun`, `cos`, WARMUP_FACTOR 0.1) worked out apart.
     recipe = Recipe(lr=0.1, warmup_epochs=5)
     rates = [learning_rate(recipe, epoch, 100, 1) for epoch in (0, 2, 5, 50, 99)]
     assert rates == pytest.approx(

@@ -1,0 +1,64 @@
+"""Random networks over the whole vocabulary, for tests of what holds for every network."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from anynet.blocks import BLOCKS, STEMS
+from anynet.network import Network, Stage, Stem
+
+RATIOS = (1, 2, 3, 4, 1 / 2, 1 / 4)
+
+
+def _stage(rng: random.Random) -> Stage:
+    block = rng.choice(list(BLOCKS))
+    depth, stride = rng.choice((1, 1, 2, 3)), rng.choice((1, 1, 2, 2, 3))
+    settings: dict[str, float] = {}
+    takes = BLOCKS[block].defaults
+    if "group_width" not in takes:
+        return Stage(depth, rng.randint(1, 48), stride, block)
+    if rng.random() < 0.2:  # any width and ratio go together with one group
+        width = rng.randint(1, 48)
+        settings["bottleneck_ratio"] = rng.choice((*RATIOS, 1.5, 0.7))
+    else:
+        group_width, ratio = rng.choice((1, 2, 3, 4, 8, 16)), rng.choice(RATIOS)
+        inner = group_width * rng.randint(1, 6)
+        if ratio < 1:  # the width, inner · ratio, must be whole
+            inner *= round(1 / ratio)
+        width = round(inner * ratio)
+        settings |= {"bottleneck_ratio": ratio, "group_width": group_width}
+    if "se_ratio" in takes and rng.random() < 0.8:
+        settings["se_ratio"] = rng.choice((0.25, 0.5, 1.0, 0.03))
+    return Stage(depth, width, stride, block, **settings)
+
+
+def _network(rng: random.Random) -> Network:
+    return Network(
+        stages=tuple(_stage(rng) for _ in range(rng.randint(1, 6))),
+        stem=Stem(rng.choice(list(STEMS)), rng.randint(1, 40)),
+        input_channels=rng.randint(1, 4),
+        classes=rng.choice((1, 2, 10, 37, 1000)),
+    )
+
+
+@pytest.fixture(scope="session")
+def random_networks() -> Callable[[int, int], list[Network]]:
+    """A function from a seed and n to n networks: 1 to 6 stages of blocks of every kind."""
+
+    def draw(seed: int, n: int) -> list[Network]:
+        rng = random.Random(seed)
+        return [_network(rng) for _ in range(n)]
+
+    return draw
+
+
+@pytest.fixture
+def own_blocks() -> Iterator[None]:
+    """Lets a test register blocks; the vocabulary is as before afterwards."""
+    before = dict(BLOCKS)
+    yield
+    BLOCKS.clear()
+    BLOCKS.update(before)
