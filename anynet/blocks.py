@@ -58,6 +58,7 @@ def register_block(
 ) -> Callable[[Callable[..., Layers]], Callable[..., Layers]]:
     """Add a block to the vocabulary under `name`; `defaults` as in `Block`.
 
+    Widths must stay whole: use `inner_width` or `rint` where a description divides.
     Raises ValueError where the name is taken or a setting is not one of `SETTINGS`.
     """
     unknown = sorted(set(defaults) - set(SETTINGS))

@@ -95,6 +95,9 @@ def _fail(message: str, code: int) -> int:
 
 
 def _version() -> str:
-    from importlib.metadata import version
+    from importlib.metadata import PackageNotFoundError, version
 
-    return version("anynet-nas")
+    try:
+        return version("anynet-nas")
+    except PackageNotFoundError:
+        return "unknown (run from source, not installed)"

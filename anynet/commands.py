@@ -249,7 +249,7 @@ def explain(source: Annotated[str, Parameter(name="NETWORK")], /, *, json: bool 
         return
     print(
         f"{source}: depth {settings.depth}, w0 {settings.w0}, wa {settings.wa:g}, "
-        f"wm {settings.wm:g}, group width {settings.group_width}, "
+        f"wm {settings.wm:.10g}, group width {settings.group_width}, "
         f"bottleneck ratio {settings.bottleneck_ratio:g}\n"
     )
     w0, wa, wm = settings.w0, settings.wa, settings.wm
@@ -310,6 +310,7 @@ def _regnet_of(source: str) -> regnet.RegNet:
         export.load_network(source)  # names the nearest known network, or the missing file
     data = parse_yaml(read_text(source), source)
     if isinstance(data, dict) and "MODEL" in data:
+        export.load_network(source)  # the rest of the file must hold too
         return export.pycls_regnet(data, source)
     if isinstance(data, dict) and "stages" in data:
         raise InputError(

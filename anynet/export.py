@@ -185,6 +185,12 @@ def _from_anynet(body: _PyclsAnyNet, classes: int) -> Network:
     for name, values in lists.items():
         if len(values) != stages:
             raise ValueError(f"ANYNET.{name}: {values} must hold {stages} numbers, as DEPTHS does")
+    for i in range(stages if grouped else 0):
+        if not round(body.WIDTHS[i] * body.BOT_MULS[i]):
+            raise ValueError(
+                f"ANYNET.BOT_MULS[{i}]: {body.BOT_MULS[i]:g} of the width {body.WIDTHS[i]} "
+                "rounds to an inner width of 0"
+            )
     return Network(
         stem=Stem(_stem_of("ANYNET", body.STEM_TYPE), body.STEM_W),
         stages=tuple(

@@ -26,7 +26,19 @@ class InputError(ValueError):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2: `360e6` is a number, and a key stands once, which PyYAML's own does not hold."""
+    """YAML 1.2, where PyYAML reads 1.1: `360e6` is a number, `010` is ten and `1:30` is text.
+
+    A key that stands twice is refused.
+    """
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML's own way to configure a loader)
+        first: [rule for rule in rules if rule[0] != "tag:yaml.org,2002:int"]
+        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        text = node.value
+        return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = set()
@@ -41,6 +53,12 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:int",
+    re.compile(r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$"),
+    list("-+0123456789"),
+)
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$"),
@@ -111,25 +129,25 @@ def read_yaml(path: str | os.PathLike[str], kind: type[T]) -> T:
 
 
 def to_yaml(value: Any, comment: str = "") -> str:
-    """YAML text of a struct or of plain data, behind an optional comment block."""
+    """YAML text of a struct or of plain data without what is None, behind an optional comment."""
     plain = msgspec.to_builtins(value)
     head = "".join(f"# {line}".rstrip() + "\n" for line in comment.splitlines())
     return head + yaml.dump(
-        _plain(plain), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100
+        _set_only(plain), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100
     )
 
 
 def to_json(value: Any) -> str:
     """One-line JSON text of a struct or of plain data; a float that is whole stays a float."""
-    return json.dumps(_plain(msgspec.to_builtins(value)), allow_nan=False)
+    return json.dumps(msgspec.to_builtins(value), allow_nan=False)
 
 
-def _plain(value: Any) -> Any:
+def _set_only(value: Any) -> Any:
     """Tuples as lists, and settings that are not set (None) left out."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items() if item is not None}
+        return {key: _set_only(item) for key, item in value.items() if item is not None}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_set_only(item) for item in value]
     return value
 
 

@@ -129,9 +129,7 @@ class RegNet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if not 0 <= self.wa <= MOST:
             raise ValueError(f"wa: {self.wa!r} must be 0 or more, and at most {MOST:,}")
         if not 1 < self.wm <= MOST:
-            raise ValueError(
-                f"wm: {self.wm!r} must be above 1" + (f", at most {MOST:,}" if self.wm > 1 else "")
-            )
+            raise ValueError(f"wm: {self.wm!r} must be above 1, and at most {MOST:,}")
 
     @property
     def line(self) -> Line:

@@ -167,6 +167,8 @@ def sample(
     """
     if n < 1:
         raise InputError(f"n: {n} must be 1 or more")
+    if unique and n > space.size:
+        raise InputError(f"n: {n:,}, but {space.name} has {space.size:,} settings in all")
     try:
         check_resolution(resolution)
     except ValueError as error:

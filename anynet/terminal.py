@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 from cyclopts import Parameter, Token
+from rich.console import Console
+from rich.table import Table
 
 from anynet.files import InputError, to_json
 
@@ -22,11 +24,15 @@ Whole = Annotated[int, Parameter(converter=_whole)]
 """A whole number; cyclopts's own int takes 1.5 for 1."""
 
 
+class _Console(Console):
+    """Leaves it to the command line what a reader that went away means."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "") -> None:
     """A table on standard output; numbers to the right, with thousands separated."""
-    from rich.console import Console
-    from rich.table import Table
-
     rows = [list(row) for row in rows]
     table = Table(box=None, pad_edge=False)
     for i, name in enumerate(columns):
@@ -38,7 +44,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: st
     width = None if sys.stdout.isatty() else 200
     if title:
         print(title)
-    Console(highlight=False, markup=False, width=width).print(table)
+    _Console(highlight=False, markup=False, width=width).print(table)
 
 
 def _cell(value: Any) -> str:

@@ -54,6 +54,10 @@ def sweep(
         raise WorkFailed(
             f"{out}: interrupted; every trial that ended is recorded, the same command goes on"
         ) from None
+    except OSError as error:
+        raise WorkFailed(
+            f"{out}: {error.strerror or error}; what is recorded is whole, the same command goes on"
+        ) from None
     states = Counter(trial.state for trial in trials)
     errors = sorted(trial.error for trial in trials if trial.error is not None)
     if json:

@@ -5,6 +5,8 @@ A line that a crash cut off is taken off the end, and kept beside the ledger.
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 from pathlib import Path
 from types import TracebackType
@@ -32,10 +34,10 @@ class Ledger:
             raise InputError(f"{run}: another sweep is writing to this run") from None
         try:
             self.trials = self._recover()
-            self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115 (closed by close)
         except BaseException:
             self._lock.release()
             raise
+        self._file: io.FileIO | None = None
 
     def _recover(self) -> list[Trial]:
         """Read what is there, and take a cut-off last line off the end."""
@@ -54,22 +56,28 @@ class Ledger:
 
     def append(self, trial: Trial) -> None:
         """Write one record and wait until it is on the disk."""
-        line = encode_trial(trial)
-        before = os.fstat(self._file.fileno()).st_size
+        if self._file is None:
+            self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115 (closed by close)
+        file, line = self._file, encode_trial(trial)
+        before = os.fstat(file.fileno()).st_size
         try:
-            written = self._file.write(line)
-            if written != len(line):
-                raise OSError(28, "no space left on the device")
-            os.fsync(self._file.fileno())
+            if file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(file.fileno())
         except OSError:
-            os.ftruncate(self._file.fileno(), before)
+            os.ftruncate(file.fileno(), before)
             raise
         self.trials.append(trial)
 
     def close(self) -> None:
-        """Close the file and let the next driver in."""
-        self._file.close()
+        """Close the file and let the next driver in; a folder that stayed empty is removed."""
+        if self._file is not None:
+            self._file.close()
         self._lock.release()
+        lock = Path(self._lock.lock_file)
+        if list(lock.parent.iterdir()) in ([], [lock]):
+            lock.unlink(missing_ok=True)
+            lock.parent.rmdir()
 
     def __enter__(self) -> Ledger:
         return self

@@ -55,6 +55,12 @@ class Outer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ("e6", "e6"),
         ("1e", "1e"),
         ("360e6:400e6", "360e6:400e6"),
+        ("010", 10),
+        ("0o17", 15),
+        ("0x1F", 31),
+        ("1:30", "1:30"),
+        ("0b11", "0b11"),
+        ("-12", -12),
         ("true", True),
         ("null", None),
     ],
@@ -165,7 +171,9 @@ def test_short_lists_stand_on_one_line():
 
 
 def test_json_is_one_line():
-    assert to_json({"a": [1, 2.0], "b": None, "c": "x\ny"}) == '{"a": [1, 2.0], "c": "x\\ny"}'
+    assert to_json({"a": [1, 2.0], "b": None, "c": "x\ny"}) == (
+        '{"a": [1, 2.0], "b": null, "c": "x\\ny"}'
+    )
     with pytest.raises(ValueError, match="JSON"):
         to_json({"a": float("nan")})
 

@@ -261,8 +261,12 @@ def test_an_exhausted_space_says_how_many_there_are(monkeypatch):
     monkeypatch.setattr(sampling, "PATIENCE", 50_000)
     with pytest.raises(InputError) as caught:
         tiny().sample(17, rng())
+    assert str(caught.value) == "n: 17, but tiny has 16 settings in all"
+    fewer = tiny(group_width=(8, 16), width=(8,))  # width 8 has groups of 8 either way
+    with pytest.raises(InputError) as caught:
+        fewer.sample(5, rng())
     assert str(caught.value) == (
-        "tiny: only 16 different networks in 81,920 draws, 17 were asked for; "
+        "tiny: only 4 different networks in 81,920 draws, 5 were asked for; "
         "ask for fewer, or widen it"
     )
 

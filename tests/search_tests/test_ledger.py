@@ -75,6 +75,11 @@ def test_a_record_that_does_not_fit_the_disk_leaves_no_half_line(tmp_path, make_
                 return getattr(self.file, name)
 
         monkeypatch.setattr(ledger, "_file", Full(ledger._file))
-        with pytest.raises(OSError, match="no space"):
+        with pytest.raises(OSError, match="No space"):
             ledger.append(make_trial("b"))
         assert [t.trial for t in read_trials(tmp_path)] == ["a"]
+
+
+def test_a_folder_in_which_nothing_was_recorded_is_not_left_behind(tmp_path):
+    Ledger(tmp_path / "run").close()
+    assert not (tmp_path / "run").exists()

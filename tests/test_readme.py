@@ -1,0 +1,93 @@
+"""What the README shows is what happens: its commands are run, its outputs compared."""
+
+import re
+import shlex
+import textwrap
+
+import pytest
+
+from anynet.cli import COMMANDS, run
+from search.sweep_file import parse_sweep
+
+
+@pytest.fixture(scope="module")
+def readme(request):
+    return (request.config.rootpath / "README.md").read_text()
+
+
+def blocks(text, language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)
+
+
+def test_console_blocks_show_what_the_commands_print(readme, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shown = blocks(readme, "console")
+    assert len(shown) >= 3
+    for block in shown:
+        command, _, output = block.partition("\n")
+        assert command.startswith("$ anynet ")
+        assert run(shlex.split(command)[2:]) == 0
+        printed = capsys.readouterr().out
+        assert [line.rstrip() for line in printed.splitlines()] == [
+            line.rstrip() for line in output.splitlines()
+        ], command
+
+
+def test_the_sweep_file_is_one(readme):
+    (text,) = blocks(readme, "yaml")
+    sweep = parse_sweep(text, "README.md")
+    assert [space.name for space in sweep.space] == ["anynetx_a", "regnetx"]
+
+
+def test_the_python_runs(readme):
+    (code,) = blocks(readme, "python")
+    names = {}
+    exec(compile(code, "README.md", "exec"), names)
+    assert len(names["population"]) == 500
+
+
+def test_every_command_that_is_named_exists(readme):
+    prose = re.sub(r"^```.*?^```$", "", readme, flags=re.M | re.S)
+    fenced = "\n".join(blocks(readme, "sh") + blocks(readme, "console"))
+    spans = re.findall(r"`(?:\$ )?anynet ([a-z]+)", prose)
+    named = {*spans, *re.findall(r"^(?:\$ |.*&& )?anynet ([a-z]+)", fenced, re.M)}
+    assert {"demo", "sweep", "edf", "export", "explain"} <= named <= COMMANDS.keys()
+
+
+def test_the_block_of_the_design_page_counts_and_builds(request):
+    from anynet import Network, Stage, build, cost
+    from anynet import blocks as vocabulary
+
+    text = (request.config.rootpath / "docs" / "design.md").read_text()
+    (code,) = blocks(text, "python")
+    before = dict(vocabulary.BLOCKS)
+    try:
+        exec(compile(textwrap.dedent(code), "design.md", "exec"), {})
+        network = Network(stages=(Stage(depth=2, width=8, block="wide_basic"),))
+        module = build(network, device="meta")
+        assert cost(network, 16).params == sum(p.numel() for p in module.parameters())
+    finally:
+        vocabulary.BLOCKS.clear()
+        vocabulary.BLOCKS.update(before)
+
+
+@pytest.mark.slow
+def test_the_demo_ends_with_the_paths_of_what_it_wrote(tmp_path, capsys):
+    from anynet import load_network
+    from search.trial import read_trials
+
+    out = tmp_path / "demo"
+    assert run(["demo", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    paths = [line.strip() for line in printed.split("Written:\n")[1].splitlines()]
+    assert [p.removeprefix(f"{out}/") for p in paths] == [
+        "sweep.yaml", "run/trials.jsonl", "edf.png", "best_regnet.yaml", "best_regnet_pycls.yaml",
+    ]  # fmt: skip
+    trials = read_trials(out / "run")
+    assert len(trials) == 48
+    assert {trial.state for trial in trials} == {"complete"}
+    best = min((t for t in trials if t.space == "regnetx"), key=lambda trial: trial.error)
+    assert load_network(paths[3]) == best.network
+    assert load_network(paths[4]).widths == best.network.widths
+    assert run(["demo", "--out", str(out)]) == 0
+    assert read_trials(out / "run") == trials
