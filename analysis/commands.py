@@ -9,8 +9,9 @@ from typing import Annotated
 import msgspec
 from cyclopts import Parameter
 
+from anynet.errors import InputError
 from anynet.export import Format, export_text, load_network, summary
-from anynet.files import InputError, to_json, write_text
+from anynet.files import to_json, write_text
 from anynet.network import Network
 from anynet.terminal import Whole, print_json, print_table
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from anynet.files import InputError
+from anynet.errors import InputError
 
 Floats = npt.NDArray[np.float64]
 

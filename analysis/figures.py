@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.edf import EDF
-from anynet.files import InputError
+from anynet.errors import InputError
 
 FORMATS = (".png", ".svg", ".pdf")
 
@@ -45,8 +45,9 @@ def draw_edfs(edfs: Sequence[EDF], ax: Axes) -> None:
     end = _right_end(edfs)
     start = min(edf.minimum for edf in edfs)
     margin = 0.04 * (end - start) or 1.0
+    left = max(start - margin, 0.0)
     for edf in edfs:
-        x = [start - margin, *edf.errors, max(end + margin, edf.errors[-1])]
+        x = [left, *edf.errors, max(end + margin, edf.errors[-1])]
         y = [0.0, *((i + 1) / len(edf) for i in range(len(edf))), 1.0]
         label = f"{edf.name}  n={len(edf)}, min {edf.minimum:.2f}, mean {edf.mean:.2f}"
         beyond = int((edf.errors > end + margin).sum())
@@ -55,7 +56,7 @@ def draw_edfs(edfs: Sequence[EDF], ax: Axes) -> None:
         if edf.failed:
             label += f", {edf.failed} failed left out"
         ax.step(x, y, where="post", label=label, linewidth=1.6)
-    ax.set_xlim(start - margin, end + margin)
+    ax.set_xlim(left, end + margin)
     ax.set_ylim(0, 1.02)
     ax.set_xlabel("validation error (%)")
     ax.set_ylabel("share of networks with at most that error")

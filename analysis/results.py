@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from anynet.files import InputError
+from anynet.errors import InputError
 from search.trial import Trial, last_attempts, read_trials
 
 COLUMNS: dict[str, str] = {
@@ -33,8 +33,10 @@ COLUMNS: dict[str, str] = {
 def load_runs(runs: Sequence[str | os.PathLike[str]]) -> pd.DataFrame:
     """The trials of runs, a row each, with the columns of `COLUMNS`.
 
-    Of each (trial, rung) the last attempt counts. Raises InputError where a folder is not a run,
-    a line of a ledger is unreadable, or a run is given twice.
+    Of each (trial, rung) the last attempt counts. Runs stand in the order given, trials in the
+    order of their names: not in that of the ledger, which is that in which they ended. Raises
+    InputError where a folder is not a run, a line of a ledger is unreadable, or a run is given
+    twice.
     """
     rows = []
     seen: dict[Path, str] = {}
@@ -44,7 +46,10 @@ def load_runs(runs: Sequence[str | os.PathLike[str]]) -> pd.DataFrame:
         if place in seen:
             raise InputError(f"{name}: the same run as {seen[place]}")
         seen[place] = name
-        rows += [_row(name, trial) for trial in last_attempts(read_trials(run))]
+        trials = sorted(
+            last_attempts(read_trials(run)), key=lambda trial: (trial.trial, trial.rung)
+        )
+        rows += [_row(name, trial) for trial in trials]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     return frame.astype({"error": float})
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from anynet.blocks import register_block
     from anynet.counting import Cost, cost, cost_by_stage
+    from anynet.errors import InputError
     from anynet.export import load_network
-    from anynet.files import InputError
     from anynet.model import build
     from anynet.network import Head, Network, Stage, Stem
     from anynet.regnet import RegNet
@@ -23,7 +23,7 @@ _HOME = {
     "Cost": "counting",
     "DesignSpace": "space",
     "Head": "network",
-    "InputError": "files",
+    "InputError": "errors",
     "Network": "network",
     "Population": "sampling",
     "RegNet": "regnet",

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from anynet.files import InputError
+from anynet.errors import InputError, WorkFailed
 
 
 class Command(NamedTuple):
@@ -45,10 +45,6 @@ COMMANDS: dict[str, Command] = {
         "analysis.commands:export", "Write a network, or the best of a run, for a library."
     ),
 }
-
-
-class WorkFailed(Exception):
-    """The input was fine and the work failed; the message is the one line shown (exit code 1)."""
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -11,7 +11,8 @@ import numpy as np
 from cyclopts import Parameter
 
 from anynet import counting, export, regnet, space
-from anynet.files import InputError, decode, parse_yaml, read_text, to_json, write_text
+from anynet.errors import InputError
+from anynet.files import decode, parse_yaml, read_text, to_json, write_text
 from anynet.sampling import seeded
 from anynet.terminal import Whole, parse_window, print_json, print_table
 from anynet.textbook import REGNETS, names

@@ -11,7 +11,8 @@ from typing import Any, Literal
 import msgspec
 
 from anynet.counting import DEFAULT_RESOLUTION, cost
-from anynet.files import InputError, decode, parse_yaml, read_text, to_yaml
+from anynet.errors import InputError
+from anynet.files import decode, parse_yaml, read_text, to_yaml
 from anynet.network import Network, Stage, Stem, require_ratio
 from anynet.regnet import RegNet
 from anynet.textbook import names, textbook_network

@@ -18,11 +18,9 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 import msgspec
 import yaml
 
+from anynet.errors import InputError
+
 T = TypeVar("T")
-
-
-class InputError(ValueError):
-    """What a user gave is wrong; the message is the one line that they see (exit code 2)."""
 
 
 class _Loader(yaml.SafeLoader):

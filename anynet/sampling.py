@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from anynet.blocks import HEADS, STEMS
 from anynet.counting import DEFAULT_RESOLUTION, Cost, check_resolution, total
-from anynet.files import InputError
+from anynet.errors import InputError
 from anynet.network import Description, Network, Stage, describe_stage
 from anynet.regnet import fix_groups, quantize_lines
 from anynet.space import DesignSpace, Rule, Table, Window

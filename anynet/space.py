@@ -18,7 +18,8 @@ from msgspec.structs import force_setattr, replace
 
 from anynet.blocks import BLOCKS
 from anynet.counting import DEFAULT_RESOLUTION
-from anynet.files import InputError, decode, parse_yaml, read_text, to_yaml
+from anynet.errors import InputError
+from anynet.files import decode, parse_yaml, read_text, to_yaml
 from anynet.network import MOST, Head, Stem, require_known, require_positive, require_ratio
 from anynet.regnet import QUANTUM, check_ratios
 

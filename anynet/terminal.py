@@ -10,7 +10,8 @@ from cyclopts import Parameter, Token
 from rich.console import Console
 from rich.table import Table
 
-from anynet.files import InputError, to_json
+from anynet.errors import InputError
+from anynet.files import to_json
 
 
 def _whole(_: Any, tokens: Sequence[Token]) -> int:

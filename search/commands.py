@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from anynet.cli import WorkFailed
+from anynet.errors import WorkFailed
 from anynet.terminal import print_json
 from search.data import DataSet
 from search.executor import Executor

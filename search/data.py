@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from anynet.files import InputError
+from anynet.errors import InputError
 from search.sweep_file import DataSpec
 
 Progress = Callable[[int, int], None]

@@ -13,7 +13,7 @@ from types import TracebackType
 
 from filelock import FileLock, Timeout
 
-from anynet.files import InputError
+from anynet.errors import InputError
 from search.trial import LEDGER_NAME, Trial, decode_trials, encode_trial
 
 

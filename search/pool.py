@@ -12,7 +12,7 @@ import socket
 import warnings
 from typing import Any
 
-from anynet.files import InputError
+from anynet.errors import InputError, WorkFailed
 from search.data import DataSet
 from search.executor import Outcome, Task, first_line, now
 from search.recipe import Recipe
@@ -22,7 +22,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a sweep reports to nobo
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # silences a notice of 2.50+
 
 import ray
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RayError
 
 _ANSWER_TIMEOUT = 10.0
 """Seconds that a cluster has to accept a connection."""
@@ -78,7 +78,10 @@ class RayPool:
 
     def resolve(self, recipe: Recipe) -> Recipe:
         """As `Worker.resolve`, asked of the first actor."""
-        return ray.get(self._idle[0].resolve.remote(recipe))
+        try:
+            return ray.get(self._idle[0].resolve.remote(recipe))
+        except RayError as error:
+            raise WorkFailed(f"a worker did not start: {first_line(error)}") from None
 
     def submit(self, task: Task) -> None:
         """Start a task on an idle actor."""

@@ -15,7 +15,8 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from anynet.files import InputError, read_text, to_yaml, write_text
+from anynet.errors import InputError
+from anynet.files import read_text, to_yaml, write_text
 from anynet.network import Network
 from anynet.sampling import seeded
 from search.data import DataSet, load

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from anynet.files import InputError
+from anynet.errors import InputError
 from anynet.network import Network
 
 State = Literal["complete", "diverged", "stopped", "failed"]

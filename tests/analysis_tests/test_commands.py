@@ -41,6 +41,20 @@ def test_edf_json(finished_run, tmp_path, capsys):
     assert document["populations"][0]["errors"] == [15.0, 20.0, 100.0]
 
 
+def test_the_figure_does_not_depend_on_the_order_in_which_trials_ended(
+    make_trial, write_run, tmp_path, capsys
+):
+    trials = [make_trial(f"{space}-{i:03d}", space=space) for space in "ab" for i in range(3)]
+    names = []
+    for run_name, order in (("one", trials), ("two", trials[::-1])):
+        write_run(run_name, order)
+        out = str(tmp_path / f"{run_name}.png")
+        assert run(["edf", str(tmp_path / run_name), "--out", out, "--json"]) == 0
+        populations = json.loads(capsys.readouterr().out)["populations"]
+        names.append([population["name"] for population in populations])
+    assert names == [["a", "b"], ["a", "b"]]
+
+
 def test_edf_of_a_ledger_with_a_line_being_written(finished_run, tmp_path):
     with open(finished_run / "trials.jsonl", "ab") as file:
         file.write(b'{"trial": "a-003", "spa')

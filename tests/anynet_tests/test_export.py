@@ -6,8 +6,9 @@ import pytest
 import yaml
 
 from anynet.counting import cost
+from anynet.errors import InputError
 from anynet.export import export_text, from_pycls, load_network, pycls_regnet, summary, to_pycls
-from anynet.files import InputError, parse_yaml
+from anynet.files import parse_yaml
 from anynet.network import Network, Stage, Stem
 from anynet.textbook import REGNETS, names, textbook_network
 

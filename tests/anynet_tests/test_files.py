@@ -10,16 +10,8 @@ import msgspec
 import pytest
 import yaml
 
-from anynet.files import (
-    InputError,
-    decode,
-    parse_yaml,
-    read_text,
-    read_yaml,
-    to_json,
-    to_yaml,
-    write_text,
-)
+from anynet.errors import InputError
+from anynet.files import decode, parse_yaml, read_text, read_yaml, to_json, to_yaml, write_text
 
 
 class Inner(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

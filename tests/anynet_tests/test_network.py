@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from anynet.blocks import BLOCKS
-from anynet.files import InputError
+from anynet.errors import InputError
 from anynet.network import Head, Network, Stage, Stem
 
 TWO_STAGES = Network(

@@ -13,7 +13,8 @@ from scipy.stats import chisquare
 from anynet import sampling
 from anynet.blocks import conv_norm_act, register_block
 from anynet.counting import cost
-from anynet.files import InputError, to_json
+from anynet.errors import InputError
+from anynet.files import to_json
 from anynet.network import Network, Stem
 from anynet.regnet import RegNet, fix_groups
 from anynet.sampling import draw_sequence, seeded

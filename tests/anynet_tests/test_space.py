@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from anynet.files import InputError
+from anynet.errors import InputError
 from anynet.space import (
     NAMED,
     PARAMETERS,

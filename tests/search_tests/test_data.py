@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from anynet.files import InputError
+from anynet.errors import InputError
 from search import data
 from search.data import DataSet, Split, load
 from search.sweep_file import DataSpec

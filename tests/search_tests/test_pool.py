@@ -91,6 +91,25 @@ def test_a_worker_that_dies_fails_its_trial_and_the_sweep_goes_on(tmp_path):
     assert len(trials) == 6
 
 
+@pytest.mark.slow
+def test_a_worker_that_cannot_start_is_one_line(tmp_path, capsys, monkeypatch):
+    path = tmp_path / "s.yaml"
+    path.write_text(SWEEP.format(networks=1, epochs=1))
+    monkeypatch.setattr("search.pool._Actor", Broken)
+    assert run(["sweep", str(path), "--out", str(tmp_path / "run")]) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("anynet: a worker did not start: ")
+    assert not ray.is_initialized()
+
+
+class Broken:
+    def __init__(self, *_):
+        raise ImportError("No module named 'torch'")
+
+    def resolve(self, recipe):
+        return recipe
+
+
 def start(path: Path, out: Path) -> subprocess.Popen:
     code = "import sys; from anynet.cli import run; sys.exit(run(sys.argv[1:]))"
     return subprocess.Popen(

@@ -6,7 +6,8 @@ import math
 
 import pytest
 
-from anynet.files import InputError, decode
+from anynet.errors import InputError
+from anynet.files import decode
 from search.recipe import Recipe, learning_rate
 
 
