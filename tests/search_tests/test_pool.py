@@ -111,7 +111,9 @@ class Broken:
 
 
 def start(path: Path, out: Path) -> subprocess.Popen:
-    code = "import sys; from anynet.cli import run; sys.exit(run(sys.argv[1:]))"
+    # Where the tests themselves run in the background, SIGINT would be ignored from birth.
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += "from anynet.cli import run; sys.exit(run(sys.argv[1:]))"
     return subprocess.Popen(
         [sys.executable, "-c", code, "sweep", str(path), "--out", str(out)],
         stdout=subprocess.DEVNULL,
