@@ -49,7 +49,11 @@ class StageCost(NamedTuple):
 
 
 class _Walk:
-    """Where a walk stands (channels, side in pixels) and what it has counted so far."""
+    """Where a walk stands (channels, side in pixels) and what it has counted so far.
+
+    The counts start as the number 0, so the first array that is added makes an array of their
+    own, and adding in place changes no array of the description.
+    """
 
     __slots__ = ("activations", "channels", "flops", "params", "side")
 
@@ -74,26 +78,30 @@ class _Walk:
             if not times:
                 return
             times = 1
-        self.params = self.params + times * other.params
-        self.flops = self.flops + times * other.flops
-        self.activations = self.activations + times * other.activations
+        elif isinstance(times, np.ndarray) and times.dtype == np.bool_:
+            times = times.astype(np.float64)
+        self.params += times * other.params
+        self.flops += times * other.flops
+        self.activations += times * other.activations
 
 
 def _conv(walk: _Walk, layer: Conv) -> None:
     walk.side = (walk.side - 1) // layer.stride + 1
     positions = walk.side * walk.side
     group_width = walk.channels if layer.group_width is None else layer.group_width
-    weights = layer.kernel * layer.kernel * group_width * layer.width
+    weights = group_width * layer.width
+    if layer.kernel != 1:
+        weights = weights * (layer.kernel * layer.kernel)
     if layer.bias:
         weights = weights + layer.width
-    walk.params = walk.params + weights
-    walk.flops = walk.flops + weights * positions
-    walk.activations = walk.activations + layer.width * positions
+    walk.params += weights
+    walk.flops += weights * positions
+    walk.activations += layer.width * positions
     walk.channels = layer.width
 
 
 def _norm(walk: _Walk, layer: Norm) -> None:
-    walk.params = walk.params + 2 * walk.channels
+    walk.params += 2 * walk.channels
 
 
 def _nothing(walk: _Walk, layer: Activation) -> None:
@@ -102,7 +110,7 @@ def _nothing(walk: _Walk, layer: Activation) -> None:
 
 def _max_pool(walk: _Walk, layer: MaxPool) -> None:
     walk.side = (walk.side - 1) // layer.stride + 1
-    walk.activations = walk.activations + walk.channels * walk.side * walk.side
+    walk.activations += walk.channels * (walk.side * walk.side)
 
 
 def _squeeze_excite(walk: _Walk, layer: SqueezeExcite) -> None:

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 Number: TypeAlias = Any
-"""int, float or a NumPy array with one entry a network (arithmetic is the same for all)."""
+"""int, or a NumPy array of float64 with one entry a network; arithmetic is the same for both."""
 Mask: TypeAlias = Any
 """bool or a boolean NumPy array with one entry a network."""
 

@@ -72,12 +72,13 @@ def check_ratios(ratios: Floats) -> None:
 
     With 1.2, say, the inner width 4 gives the width 4, whose inner width is 3.
     """
-    for ratio in ratios:
-        whole = max(ratio, 1 / ratio) if ratio > 0 else np.nan
-        if not (whole <= 1000 and abs(whole - np.rint(whole)) <= 1e-9 * whole):
-            raise ValueError(
-                f"bottleneck_ratio: {ratio:g} must be a whole number, or 1 over one (up to 1000)"
-            )
+    whole = np.maximum(ratios, 1 / ratios)
+    fits = (ratios > 0) & (whole <= 1000) & (np.abs(whole - np.rint(whole)) <= 1e-9 * whole)
+    if not np.all(fits):
+        ratio = ratios[~fits][0]
+        raise ValueError(
+            f"bottleneck_ratio: {ratio:g} must be a whole number, or 1 over one (up to 1000)"
+        )
 
 
 def fix_groups(widths: Any, bottleneck_ratios: Any, group_widths: Any) -> tuple[Ints, Ints]:
@@ -89,7 +90,7 @@ def fix_groups(widths: Any, bottleneck_ratios: Any, group_widths: Any) -> tuple[
     """
     widths = np.asarray(widths, dtype=np.float64)
     ratios = np.asarray(bottleneck_ratios, dtype=np.float64)
-    check_ratios(np.unique(ratios))
+    check_ratios(np.atleast_1d(ratios))
     multiplier = 1.0 / ratios
     expands = multiplier > 1
     multiplier = np.where(expands, np.rint(multiplier), multiplier)

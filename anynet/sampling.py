@@ -255,10 +255,10 @@ def draw_sequence(
     """
     p = table.probabilities
     if not rules:
-        return _invert(np.cumsum(p), rng.random((n, stages)))
+        return table.draw(n * stages, rng).reshape(n, stages)
     if "shared" in rules:
         weights = p**stages
-        one = _invert(np.cumsum(weights / weights.sum()), rng.random(n))
+        one = Table(table.values, weights / weights.sum()).draw(n, rng)
         return np.repeat(one[:, None], stages, axis=1)
     descending = "non_increasing" in rules
     p = p[::-1] if descending else p

@@ -86,11 +86,39 @@ Domain = Range | tuple[float, ...] | float
 """A range, a list of values drawn uniformly, or one fixed value."""
 
 
-class Table(msgspec.Struct, frozen=True):
+class Table(msgspec.Struct, frozen=True, dict=True):
     """A domain as its values and their probabilities."""
 
     values: Floats
     probabilities: Floats
+
+    def draw(self, n: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+        """`n` independent indices into `values`, by inversion of the distribution.
+
+        The same as a binary search for each uniform number, several times as fast: a guide table
+        (Chen and Asau 1974) knows for each of 2^k equal parts of [0, 1) the first index that it
+        reaches, and at most `steps` later ones are looked at.
+        """
+        uniform = rng.random(n)
+        if self._uniform:
+            return (uniform * len(self.values)).astype(np.int64)
+        cumulative, guide, steps = self._inverse
+        index = guide[(uniform * len(guide)).astype(np.int64)]
+        for _ in range(steps):
+            index += cumulative[index] <= uniform
+        return index
+
+    @cached_property
+    def _uniform(self) -> bool:
+        return bool(np.all(self.probabilities == self.probabilities[0]))
+
+    @cached_property
+    def _inverse(self) -> tuple[Floats, npt.NDArray[np.int64], int]:
+        cumulative = np.cumsum(self.probabilities)
+        cumulative[-1] = np.inf  # so that rounding leads no draw beyond the last value
+        parts = 2 ** min(16, 2 + math.ceil(-math.log2(self.probabilities.min())))
+        ends = np.searchsorted(cumulative, np.arange(parts + 1) / parts, side="right")
+        return cumulative, ends[:-1], int(np.diff(ends).max())
 
 
 def tabulate(domain: Domain) -> Table:
