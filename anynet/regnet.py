@@ -72,8 +72,10 @@ def check_ratios(ratios: Floats) -> None:
 
     With 1.2, say, the inner width 4 gives the width 4, whose inner width is 3.
     """
-    whole = np.maximum(ratios, 1 / ratios)
-    fits = (ratios > 0) & (whole <= 1000) & (np.abs(whole - np.rint(whole)) <= 1e-9 * whole)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        whole = np.maximum(ratios, 1 / ratios)
+        away = np.abs(whole - np.rint(whole))
+    fits = (ratios > 0) & (whole <= 1000) & (away <= 1e-9 * whole)
     if not np.all(fits):
         ratio = ratios[~fits][0]
         raise ValueError(

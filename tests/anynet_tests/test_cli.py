@@ -119,7 +119,9 @@ def test_sample_writes_a_line_a_network(answer, folder):
     window = ("--flops", "360e6:400e6", "--params", ":8e6")
     text = answer("sample", "anynetx_c", "-n", "50", *window, "--out", "deep/networks.jsonl")
     assert text.startswith("50 networks of anynetx_c -> deep/networks.jsonl; ")
-    rows = [json.loads(line) for line in (folder / "deep" / "networks.jsonl").open()]
+    rows = [
+        json.loads(line) for line in (folder / "deep" / "networks.jsonl").read_text().splitlines()
+    ]
     assert len(rows) == 50
     networks = [Network.from_json(json.dumps(row["network"])) for row in rows]
     assert len(set(networks)) == 50
