@@ -152,6 +152,53 @@ def _linear_bottleneck(width_in: Number, width: Number, stride: int, **settings:
     return (Residual(_bottleneck(width_in, width, stride, **settings), skip=same),)
 
 
+@register_block("r", bottleneck_ratio=1.0)
+def _r(width_in: Number, width: Number, stride: int, bottleneck_ratio: Number) -> Layers:
+    """The X block without groups (DNDS, section 4)."""
+    inner = inner_width(width, bottleneck_ratio)
+    return _x(width_in, width, stride, bottleneck_ratio=bottleneck_ratio, group_width=inner)
+
+
+@register_block("v")
+def _v(width_in: Number, width: Number, stride: int) -> Layers:
+    """One 3x3 convolution (DNDS, section 4)."""
+    return conv_norm_act(width, 3, stride=stride)
+
+
+@register_block("vr")
+def _vr(width_in: Number, width: Number, stride: int) -> Layers:
+    """One 3x3 convolution with a residual (DNDS, section 4)."""
+    body = (Conv(width, 3, stride=stride), Norm(final=True))
+    return (Residual(body, projection(width_in, width, stride)), Activation())
+
+
+@register_block("preact_bottleneck", bottleneck_ratio=1.0)
+def _preact_bottleneck(
+    width_in: Number, width: Number, stride: int, bottleneck_ratio: Number
+) -> Layers:
+    """Norm and activation before each convolution (He et al. 2016b, figure 1b), as in ResNet v2.
+
+    Nothing touches the identity. Where the shape changes, the projection shares the first norm and
+    activation. The last block needs the head `norm_linear`.
+    """
+    inner = inner_width(width, bottleneck_ratio)
+    changes = _reshapes(width_in, width, stride)
+    stays = ~changes if isinstance(changes, np.ndarray) else not changes
+    first = (Norm(), Activation())
+    body = (
+        When(stays, first),
+        Conv(inner),
+        Norm(),
+        Activation(),
+        Conv(inner, 3, stride=stride),
+        Norm(),
+        Activation(),
+        Conv(width),
+    )
+    shortcut = (When(changes, (Conv(width, stride=stride),)),)
+    return (When(changes, first), Residual(body, shortcut))
+
+
 STEMS["simple"] = lambda width: conv_norm_act(width, 3, stride=2)
 """3x3 with stride 2 (pycls `simple_stem_in`)."""
 STEMS["cifar"] = lambda width: conv_norm_act(width, 3)
@@ -159,5 +206,15 @@ STEMS["cifar"] = lambda width: conv_norm_act(width, 3)
 STEMS["imagenet"] = lambda width: (*conv_norm_act(width, 7, stride=2), MaxPool(3, 2))
 """7x7 with stride 2, 3x3 max pooling with stride 2 (pycls `res_stem_in`)."""
 
+STEMS["deep"] = lambda width: (
+    *conv_norm_act(max(1, width // 2), 3, stride=2),
+    *conv_norm_act(max(1, width // 2), 3),
+    *conv_norm_act(width, 3),
+    MaxPool(3, 2),
+)
+"""Three 3x3, the first with stride 2, 3x3 max pooling (ResNet-C, He et al. 2019, figure 2b)."""
+
 HEADS["linear"] = lambda classes: (GlobalPool(), Linear(classes))
 """Global average pooling and one linear layer."""
+HEADS["norm_linear"] = lambda classes: (Norm(), Activation(), *HEADS["linear"](classes))
+"""Norm and activation before the linear head: the end of a network of pre-activation blocks."""

@@ -92,6 +92,10 @@ def to_pycls(network: Network) -> str:
     ((block, se_ratio),) = blocks
     if block not in _PYCLS_BLOCKS:
         raise InputError(f"stages[0].block: pycls has no {block!r} block")
+    if network.stem.kind not in _PYCLS_STEMS:
+        raise InputError(f"stem.kind: pycls has no {network.stem.kind!r} stem")
+    if network.head.kind != "linear":
+        raise InputError(f"head.kind: pycls has no {network.head.kind!r} head")
     body: dict[str, Any] = {
         "STEM_TYPE": _PYCLS_STEMS[network.stem.kind],
         "STEM_W": network.stem.width,

@@ -118,12 +118,17 @@ def initialize(module: nn.Module, generator: torch.Generator | None = None) -> N
             nn.init.zeros_(layer.bias)
 
 
-def _sequence(layers: Layers, channels: int) -> tuple[int, nn.Sequential]:
-    """Build layers in a row; returns the channels that leave them, and the module."""
+def _sequence(layers: Layers, channels: int, *, shared: bool = False) -> tuple[int, nn.Sequential]:
+    """Build layers in a row; returns the channels that leave them, and the module.
+
+    `shared`: another branch reads the same input, so the first layer must not write to it.
+    """
     modules: list[nn.Module] = []
     for layer in _present(layers):
         channels, module = _module(layer, channels)
         modules.append(module)
+    if shared and modules and isinstance(modules[0], nn.ReLU):
+        modules[0].inplace = False
     return channels, nn.Sequential(*modules)
 
 
@@ -154,10 +159,10 @@ def _module(layer: Layer, channels: int) -> tuple[int, nn.Module]:
         case SqueezeExcite(width):
             return channels, SqueezeExcitation(channels, width)
         case Residual(body, shortcut, skip):
-            width, inside = _sequence(body, channels)
+            width, inside = _sequence(body, channels, shared=True)
             if not skip:
                 return width, inside
-            _, around = _sequence(shortcut, channels)
+            _, around = _sequence(shortcut, channels, shared=True)
             return width, ResidualSum(inside, around if len(around) else nn.Identity())
         case GlobalPool():
             return channels, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())

@@ -49,7 +49,7 @@ def require_ratio(field: str, value: float) -> None:
 
 
 class Stem(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The layers before the first stage: `simple`, `cifar` or `imagenet`."""
+    """The layers before the first stage: `simple`, `cifar`, `imagenet` or `deep`."""
 
     kind: str = "simple"
     width: int = 32
@@ -60,7 +60,8 @@ class Stem(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The layers after the last stage: global average pooling and one linear layer."""
+    """The layers after the last stage: global average pooling and one linear layer (`linear`),
+    behind a norm and an activation (`norm_linear`) where the blocks end without one."""
 
     kind: str = "linear"
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from anynet.blocks import BLOCKS, STEMS
-from anynet.network import Network, Stage, Stem
+from anynet.blocks import BLOCKS, HEADS, STEMS
+from anynet.network import Head, Network, Stage, Stem
 
 RATIOS = (1, 2, 3, 4, 1 / 2, 1 / 4)
 
@@ -18,8 +18,10 @@ def _stage(rng: random.Random) -> Stage:
     depth, stride = rng.choice((1, 1, 2, 3)), rng.choice((1, 1, 2, 2, 3))
     settings: dict[str, float] = {}
     takes = BLOCKS[block].defaults
-    if "group_width" not in takes:
+    if not takes:
         return Stage(depth, rng.randint(1, 48), stride, block)
+    if "group_width" not in takes:
+        return Stage(depth, rng.randint(1, 48), stride, block, rng.choice((*RATIOS, 1.5, 0.7)))
     if rng.random() < 0.2:  # any width and ratio go together with one group
         width = rng.randint(1, 48)
         settings["bottleneck_ratio"] = rng.choice((*RATIOS, 1.5, 0.7))
@@ -39,6 +41,7 @@ def _network(rng: random.Random) -> Network:
     return Network(
         stages=tuple(_stage(rng) for _ in range(rng.randint(1, 6))),
         stem=Stem(rng.choice(list(STEMS)), rng.randint(1, 40)),
+        head=Head(rng.choice(list(HEADS))),
         input_channels=rng.randint(1, 4),
         classes=rng.choice((1, 2, 10, 37, 1000)),
     )

@@ -12,7 +12,7 @@ from anynet.counting import cost
 from anynet.grouped_conv import GroupedConv2d
 from anynet.layers import Activation, Conv, Norm, Residual, SqueezeExcite, rint
 from anynet.model import build, initialize
-from anynet.network import Network, Stage, Stem
+from anynet.network import Head, Network, Stage, Stem
 from anynet.space import DesignSpace
 from anynet.textbook import textbook_network
 
@@ -274,3 +274,48 @@ def test_a_block_is_registered_once(own_blocks):
     with pytest.raises(ValueError, match="kernel: not a setting of a stage"):
         register_block("mine", kernel=3)
     assert "mine" not in BLOCKS
+
+
+def test_the_identity_of_a_preactivation_block_is_untouched():
+    network = Network(
+        (Stage(2, 8, block="preact_bottleneck", bottleneck_ratio=2),),
+        stem=Stem("cifar", 8),
+        head=Head("norm_linear"),
+    )
+    module = build(network, generator=torch.Generator().manual_seed(0)).eval()
+    block = module.stages[0][1]
+    last = [layer for layer in block.modules() if isinstance(layer, torch.nn.Conv2d)][-1]
+    torch.nn.init.zeros_(last.weight)
+    images = torch.randn(2, 8, 5, 5, generator=torch.Generator().manual_seed(1))
+    assert (images < 0).any()
+    assert torch.equal(block(images.clone()), images)
+
+
+def test_a_preactivation_block_that_reshapes_shares_its_first_activation():
+    network = Network((Stage(1, 16, 2, block="preact_bottleneck"),), stem=Stem("cifar", 8))
+    block = build(network, device="meta").stages[0][0]
+    kinds = [type(layer).__name__ for layer in block]
+    assert kinds == ["BatchNorm2d", "ReLU", "ResidualSum"]
+    assert [type(layer).__name__ for layer in block[2].shortcut] == ["Conv2d"]
+
+
+def test_r_is_x_with_one_group():
+    r = Network((Stage(2, 16, block="r", bottleneck_ratio=2),))
+    x = Network((Stage(2, 16, block="x", bottleneck_ratio=2),))
+    ours, theirs = (build(n, device="meta").state_dict() for n in (r, x))
+    assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in theirs.items()}
+
+
+def test_a_branch_that_begins_with_an_activation_leaves_the_other_its_input(own_blocks):
+    @register_block("act_first")
+    def _act_first(width_in, width, stride):
+        return (Residual((Activation(), Conv(width, 3)), ()),)
+
+    network = Network((Stage(1, 8, block="act_first"),), stem=Stem("cifar", 8))
+    block = build(network, generator=torch.Generator().manual_seed(0)).stages[0][0]
+    images = torch.randn(2, 8, 5, 5, generator=torch.Generator().manual_seed(1))
+    kept = images.clone()
+    conv = next(layer for layer in block.modules() if isinstance(layer, torch.nn.Conv2d))
+    expected = kept + conv(kept.relu())
+    torch.testing.assert_close(block(images), expected)
+    assert torch.equal(images, kept)
