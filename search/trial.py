@@ -55,6 +55,7 @@ class Trial(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """UTC, ISO 8601."""
     seconds: float
     worker: str
+    """Host and process that trained it."""
     test_error: float | None = None
 
 

@@ -5,6 +5,7 @@ A worker never raises for a network: what goes wrong with a trial is its outcome
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 import traceback
@@ -25,7 +26,7 @@ class Worker:
     def __init__(self, data: DataSet, threads: int, device: str) -> None:
         pin_threads(threads)
         self.device = device
-        self.name = socket.gethostname()
+        self.name = f"{socket.gethostname()}:{os.getpid()}"
         self.resident = Resident(data, device)
 
     def resolve(self, recipe: Recipe) -> Recipe:
