@@ -32,6 +32,9 @@ _WA_COARSE = 28
 _W0_RATIO = 1.1
 _STARTS = 8
 """Pairs of the coarse grid, a network, that are refined."""
+_LEVELS = 8
+_CELLS = 200_000
+"""Numbers in an array of the search: fits the cache."""
 
 Singles = npt.NDArray[np.float32]
 
@@ -126,12 +129,12 @@ def _merge(depths: Ints, widths: Ints) -> tuple[Ints, Ints]:
 
 def _fit_batch(depths: Ints, widths: Ints) -> LineFit:
     search = _Search(depths, widths)
-    w0, wm = _coarse_pairs(depths, widths)
-    search.visit(w0, wm)
+    search.visit(*_coarse_pairs(depths, widths))
+    search.visit(*search.through_widths(*search.first_widths()))
+    search.visit(*search.through_widths(*search.best(2)))
+    search.visit(*search.shifted(*search.best(3)))
     for _ in range(2):
-        search.visit(*search.through_widths(3))
-    for _ in range(2):
-        search.visit(*search.nearby())
+        search.visit(*search.nearby(*search.best(1)))
     search.visit_exact_lines()
     return search.result()
 
@@ -146,8 +149,8 @@ def _on_grid(wm: Floats) -> Floats:
     return np.round(np.clip(np.rint(wm / WM_STEP) * WM_STEP, low, high), 3)
 
 
-def _coarse_pairs(depths: Ints, widths: Ints) -> tuple[Floats, Floats]:
-    """The `_STARTS` best pairs (w0, wm) of each network on a coarse grid; (n, starts) each.
+def _coarse_pairs(depths: Ints, widths: Ints) -> tuple[Ints, Floats, Floats]:
+    """Network, w0 and wm of the `_STARTS` best pairs of each network on a coarse grid.
 
     All networks share the lines of the grid. So, for a line and a width v, the sums over the
     blocks before e of |ln(w_j / v)| are tabulated once; a network's distance is then the sum of
@@ -178,9 +181,18 @@ def _coarse_pairs(depths: Ints, widths: Ints) -> tuple[Floats, Floats]:
                 total += table[upper[rows, stage]]
                 total -= table[lower[rows, stage]]
             best[rows, i] = total.reshape(-1, len(wms), _WA_COARSE).min(axis=2)
-    flat = best.reshape(n, -1)
+    # Valleys first: the lowest pairs of all would mostly be neighbors in one of them.
+    valley = np.ones(best.shape, dtype=bool)
+    for axis in (1, 2):
+        rising = np.diff(best, axis=axis) > 0
+        after, before = [slice(None)] * 3, [slice(None)] * 3
+        after[axis], before[axis] = slice(1, None), slice(None, -1)
+        valley[tuple(after)] &= ~rising
+        valley[tuple(before)] &= rising
+    flat = np.where(valley, best, best + np.float32(1e3 * deepest)).reshape(n, -1)
     starts = np.argpartition(flat, min(_STARTS, flat.shape[1] - 1), axis=1)[:, :_STARTS]
-    return w0s[starts // len(wms)], wms[starts % len(wms)]
+    network = np.repeat(np.arange(n), starts.shape[1])
+    return network, w0s[starts // len(wms)].ravel(), wms[starts % len(wms)].ravel()
 
 
 def _coarse_lines(w0: float, wms: Floats, deepest: int, widest: float) -> Singles:
@@ -208,107 +220,152 @@ def _sums_before(lines: Singles, log_widths: Singles, ends: Ints) -> Singles:
     return table.reshape(-1, lines.shape[1])
 
 
+class _Pool(NamedTuple):
+    """Lines and their costs: arrays of one length, sorted by network, then by cost."""
+
+    network: Ints
+    w0: Floats
+    wa: Floats
+    wm: Floats
+    cost: Floats
+
+
 class _Search:
-    """The best lines so far of each network, in order: columns of `_STARTS` pairs, (n, starts)."""
+    """The best `_STARTS` pairs (w0, wm) of each network so far, each with its best wa."""
 
     def __init__(self, depths: Ints, widths: Ints) -> None:
         self.depths, self.widths = depths, widths
         self.total = depths.sum(axis=1)
-        n = len(depths)
-        self.w0: Floats = np.zeros((n, 0))
-        self.wm: Floats = np.zeros((n, 0))
-        self.wa: Floats = np.zeros((n, 0))
-        self.cost: Floats = np.zeros((n, 0))
-        stage = np.arange(int(self.total.max()))[None, :, None] >= depths.cumsum(axis=1)[:, None]
-        stage_of_block = np.minimum(stage.sum(axis=2), depths.shape[1] - 1)
-        self.blocks = np.log(np.take_along_axis(widths, stage_of_block, axis=1))
+        block = np.arange(int(self.total.max()))[None, :, None]
+        stage = (block >= depths.cumsum(axis=1)[:, None]).sum(axis=2)
+        stage = np.minimum(stage, depths.shape[1] - 1)
+        self.blocks = np.take_along_axis(np.log(widths).astype(np.float32), stage, axis=1)
+        self.tried = np.zeros(0, dtype=np.int64)
+        empty = np.zeros(0)
+        self.pool = _Pool(self.tried, empty, empty, empty, empty)
 
-    def visit(self, w0: Floats, wm: Floats) -> None:
-        """Try pairs (w0, wm), (n, pairs) each, with the best wa of each."""
-        cost, wa = np.empty_like(wm), np.empty_like(wm)
-        size = max(1, 400_000 // max(1, int(self.total.max()) * 8 * w0.shape[1]))
-        for start in range(0, len(w0), size):
-            rows = slice(start, start + size)
-            cost[rows], wa[rows] = self._best_wa(rows, w0[rows], wm[rows])
-        self._keep(w0, wa, wm, cost)
+    def visit(self, network: Ints, w0: Floats, wm: Floats) -> None:
+        """Try pairs (w0, wm), each for a network, with the best wa; arrays of one length."""
+        steps = round((WM_RANGE[1] - WM_RANGE[0]) / WM_STEP) + 1
+        step = np.rint((wm - WM_RANGE[0]) / WM_STEP).astype(np.int64)
+        key = (network * (MOST // QUANTUM + 2) + np.rint(w0 / QUANTUM).astype(np.int64)) * steps
+        key, first = np.unique(key + step, return_index=True)
+        fresh = ~np.isin(key, self.tried, assume_unique=True)
+        self.tried = np.concatenate([self.tried, key[fresh]])
+        chosen = first[fresh]
+        network, w0, wm = network[chosen], w0[chosen], wm[chosen]
 
-    def _keep(self, w0: Floats, wa: Floats, wm: Floats, cost: Floats) -> None:
-        w0, wa, wm, cost = (
-            np.concatenate(pair, axis=1)
-            for pair in ((self.w0, w0), (self.wa, wa), (self.wm, wm), (self.cost, cost))
-        )
-        # A pair that stands twice counts once.
-        by_pair = np.lexsort((cost, wm, w0), axis=1)
-        w0, wa, wm, cost = (np.take_along_axis(a, by_pair, axis=1) for a in (w0, wa, wm, cost))
-        again = (np.diff(w0, axis=1) == 0) & (np.diff(wm, axis=1) == 0)
-        cost[:, 1:][again] = np.inf
-        first = np.argsort(cost, axis=1, kind="stable")[:, :_STARTS]
-        self.w0, self.wa, self.wm, self.cost = (
-            np.take_along_axis(a, first, axis=1) for a in (w0, wa, wm, cost)
-        )
+        # The levels up to the widest stage, and two above it: further ones only cost.
+        widest = self.widths[network].max(axis=1)
+        levels = np.ceil(np.log(np.maximum(widest / w0, 1)) / np.log(wm)).astype(np.int64) + 3
+        depth = self.total[network]
+        # Alike sizes together: little padding.
+        order = np.lexsort((depth, levels))
+        cost, wa = np.empty(len(wm)), np.empty(len(wm))
+        start = 0
+        while start < len(order):
+            size = max(1, _CELLS // int(levels[order[start]] * self.total.max()))
+            some = order[start : start + size]
+            cost[some], wa[some] = self._best_wa(
+                network[some], w0[some], wm[some], int(levels[some].max())
+            )
+            start += size
+        self._keep(_Pool(network, w0, wa, wm, cost))
 
-    def _best_wa(self, rows: slice, w0: Floats, wm: Floats) -> tuple[Floats, Floats]:
-        """The least cost over all wa, and a wa that has it, for pairs (m, pairs).
+    def _keep(self, found: _Pool) -> None:
+        pool = _Pool(*(np.concatenate(pair) for pair in zip(self.pool, found, strict=True)))
+        order = np.lexsort((pool.cost, pool.network))
+        pool = _Pool(*(column[order] for column in pool))
+        self.pool = _Pool(*(column[_rank(pool.network) < _STARTS] for column in pool))
+
+    def best(self, count: int) -> tuple[Ints, Floats, Floats]:
+        """Network, w0 and wm of the best `count` pairs of each network."""
+        chosen = _rank(self.pool.network) < count
+        return self.pool.network[chosen], self.pool.w0[chosen], self.pool.wm[chosen]
+
+    def _best_wa(
+        self, network: Ints, w0: Floats, wm: Floats, count: int
+    ) -> tuple[Floats, Floats]:
+        """The least cost over all wa, and a wa that has it, for m pairs and `count` levels.
 
         Block j passes from level k - 1 to k at wa = w0 (wm^(k - 1/2) - 1) / j. Between these
         values nothing changes, so they are sorted and the changes of the cost summed up.
         """
-        m, pairs = w0.shape
-        total = self.total[rows]
+        m = len(network)
+        total = self.total[network]
         deepest = int(total.max())
-        target = self.blocks[rows, :deepest]
-        widest = self.widths[rows].max(axis=1)[:, None]
-        # The levels up to the widest stage, and two above it: further ones only cost.
-        count = int(np.ceil(np.log(np.maximum(widest / w0, 1)) / np.log(wm)).max()) + 3
         exponents = np.arange(count)
-        levels = np.log(_quantize(w0[..., None] * np.power(wm[..., None], exponents)))
-        thresholds = w0[..., None] * (np.power(wm[..., None], exponents[1:] - 0.5) - 1)
+        powers = np.power(wm[:, None], exponents)
+        levels = np.log(_quantize(w0[:, None] * powers)).astype(np.float32)
+        gaps = np.abs(levels[:, :, None] - self.blocks[network, None, :deepest])
         inside = np.arange(deepest) < total[:, None]
-        gaps = np.abs(levels[..., None] - target[:, None, None, :])
-        gaps *= inside[:, None, None, :]
-        base = gaps[:, :, 0].sum(axis=2)
+        base = np.where(inside, gaps[:, 0], 0).sum(axis=1)
         if deepest == 1:
-            return base / total[:, None], np.zeros((m, pairs))
-        changes = np.diff(gaps[..., 1:], axis=2).reshape(m, pairs, -1)
-        at = thresholds[..., None] / np.arange(1, deepest)
-        at = np.where(inside[:, None, None, 1:], at, np.inf).reshape(m, pairs, -1)
-        order = np.argsort(at, axis=2)
-        at = np.take_along_axis(at, order, axis=2)
-        costs = np.cumsum(np.take_along_axis(changes, order, axis=2), axis=2)
-        # Two that pass at the same wa cannot be told apart.
-        costs[..., :-1][at[..., 1:] <= at[..., :-1] * (1 + 1e-9)] = np.inf
-        costs[~np.isfinite(at)] = np.inf
-        index = costs.argmin(axis=2)[..., None]
-        least = np.take_along_axis(costs, index, axis=2)[..., 0]
-        low = np.take_along_axis(at, index, axis=2)[..., 0]
-        following = np.minimum(index + 1, at.shape[2] - 1)
-        high = np.take_along_axis(at, following, axis=2)[..., 0]
-        high = np.where((index[..., 0] < at.shape[2] - 1) & np.isfinite(high), high, 2 * low)
+            return base / total, np.zeros(m)
+        changes = np.diff(gaps[:, :, 1:], axis=1).reshape(m, -1)
+        thresholds = w0[:, None] * (powers[:, 1:] / np.sqrt(wm)[:, None] - 1)
+        passed = np.where(inside[:, None, 1:], np.arange(1, deepest), 1e-30)
+        at = (thresholds[:, :, None] / passed).astype(np.float32).reshape(m, -1)
+        order = np.argsort(at, axis=1)
+        order += np.arange(m)[:, None] * at.shape[1]
+        at = at.ravel()[order]
+        costs = np.cumsum(changes.ravel()[order], axis=1)
+        # Two that pass at the same wa cannot be told apart, and those after the last block do not
+        # pass at all.
+        costs[:, :-1][at[:, 1:] <= at[:, :-1] * np.float32(1 + 1e-6)] = np.inf
+        costs[at > 1e20] = np.inf
+        index = costs.argmin(axis=1)
+        rows = np.arange(m)
+        least = costs[rows, index]
+        low = at[rows, index].astype(np.float64)
+        high = at[rows, np.minimum(index + 1, at.shape[1] - 1)].astype(np.float64)
+        high = np.where((index + 1 < at.shape[1]) & (high < 1e20), high, 2 * low)
         wa = np.where(least < 0, _plain_between(low, high), 0.0)
-        return (base + np.minimum(least, 0)) / total[:, None], wa
+        return (base + np.minimum(least, 0)) / total, wa
 
-    def through_widths(self, count: int) -> tuple[Floats, Floats]:
-        """Pairs near the best `count` whose line meets a stage's width exactly.
+    def first_widths(self) -> tuple[Ints, Floats, Floats]:
+        """Each network with w0 its own first width, and a wm to start from."""
+        n = len(self.depths)
+        return np.arange(n), _quantize(self.widths[:, 0].astype(np.float64)), np.full(n, 2.0)
 
-        The least sum of absolute gaps is found where some gaps are zero.
+    def through_widths(
+        self, network: Ints, w0: Floats, wm: Floats
+    ) -> tuple[Ints, Floats, Floats]:
+        """For each w0, the wm at which some level meets, or just rounds to, a stage's width.
+
+        The least sum of absolute gaps is found where some of the gaps are zero.
         """
-        w0, wm = self.w0[:, :count, None], self.wm[:, :count, None]
-        widths = self.widths[:, None, :].astype(np.float64)
-        level = np.maximum(np.rint(np.log(widths / w0) / np.log(wm)), 0)
-        shifted = _quantize(widths / np.power(wm, level))
-        bent = _on_grid(np.power(np.maximum(widths / w0, 1e-9), 1 / np.maximum(level, 1)))
-        same = np.ones(widths.shape)
-        new_w0 = np.concatenate([shifted, w0 * same], axis=2)
-        new_wm = np.concatenate([wm * same, bent], axis=2)
-        return new_w0.reshape(len(w0), -1), new_wm.reshape(len(w0), -1)
+        _, first = np.unique(network * (MOST + 9) + w0.astype(np.int64), return_index=True)
+        network, w0 = network[first], w0[first]
+        widths = self.widths[network].astype(np.float64)
+        low, high = WM_RANGE
+        found = []
+        for level in range(1, _LEVELS + 1):
+            for offset, rounding in ((0.0, np.rint), (0.5, np.floor), (-0.5, np.ceil)):
+                with np.errstate(invalid="ignore"):
+                    meets = ((widths + offset * QUANTUM) / w0[:, None]) ** (1 / level)
+                meets = np.round(rounding(meets / WM_STEP) * WM_STEP, 3)
+                row, stage = np.nonzero((meets >= low) & (meets <= high))
+                found.append((network[row], w0[row], meets[row, stage]))
+        return _joined(found)
 
-    def nearby(self) -> tuple[Floats, Floats]:
-        """Pairs a step away from the best."""
-        w0, wm = self.w0[:, :1], self.wm[:, :1]
-        steps = np.array([-0.03, -0.01, -0.003, 0.003, 0.01, 0.03])
-        near_w0 = np.concatenate([np.repeat(w0, 6, axis=1), w0 - QUANTUM, w0 + QUANTUM], axis=1)
-        near_wm = np.concatenate([wm * (1 + steps), wm, wm], axis=1)
-        return np.maximum(near_w0, QUANTUM), _on_grid(near_wm)
+    def shifted(self, network: Ints, w0: Floats, wm: Floats) -> tuple[Ints, Floats, Floats]:
+        """For each wm, the w0 at which the nearest level meets a stage's width."""
+        widths = self.widths[network].astype(np.float64)
+        level = np.maximum(np.rint(np.log(widths / w0[:, None]) / np.log(wm)[:, None]), 0)
+        moved = _quantize(widths / np.power(wm[:, None], level))
+        stages = widths.shape[1]
+        return np.repeat(network, stages), moved.ravel(), np.repeat(wm, stages)
+
+    def nearby(self, network: Ints, w0: Floats, wm: Floats) -> tuple[Ints, Floats, Floats]:
+        """Pairs a step away."""
+        found = [
+            (network, w0, _on_grid(wm * (1 + step)))
+            for step in (-0.03, -0.01, -0.003, 0.003, 0.01, 0.03)
+        ]
+        for step in (-QUANTUM, QUANTUM):
+            found.append((network, np.maximum(w0 + step, QUANTUM), wm))
+        return _joined(found)
 
     def visit_exact_lines(self) -> None:
         """Try, for networks that could be lines with one level a stage, every wm of the grid."""
@@ -326,7 +383,6 @@ class _Search:
         could = (widths % QUANTUM == 0).all(axis=1) & (least <= most + WM_STEP)
         rows = np.flatnonzero(could)
         wms = np.round(np.arange(WM_RANGE[0], WM_RANGE[1] + WM_STEP / 2, WM_STEP), 3)
-        extra = self._none()
         for start in range(0, len(rows), 256):
             part = rows[start : start + 256]
             low, high = self._wa_of_lines(part, wms)
@@ -335,16 +391,9 @@ class _Search:
             picked = np.arange(len(part))
             found = span[picked, index] > 0
             part, picked, index = part[found], picked[found], index[found]
-            extra[0][part, 0] = w0[part]
-            extra[1][part, 0] = _plain_between(low[picked, index], high[picked, index])
-            extra[2][part, 0] = wms[index]
-            extra[3][part, 0] = 0.0
-        self._keep(*extra)
-
-    def _none(self) -> tuple[Floats, Floats, Floats, Floats]:
-        """w0, wa, wm and cost of a line that is never chosen."""
-        n = len(self.depths)
-        return np.full((n, 1), 8.0), np.zeros((n, 1)), np.zeros((n, 1)), np.full((n, 1), np.inf)
+            wa = _plain_between(low[picked, index], high[picked, index])
+            # Before all others that also cost nothing.
+            self._keep(_Pool(part, w0[part], wa, wms[index], np.full(len(part), -1.0)))
 
     def _wa_of_lines(self, rows: Ints, wms: Floats) -> tuple[Floats, Floats]:
         """Between which wa the line of each wm has the network's stages; (rows, wms) each."""
@@ -371,18 +420,22 @@ class _Search:
 
     def result(self) -> LineFit:
         """The best line of each network, judged as `line_errors` does."""
-        finalists = [
-            line_errors(self.depths, self.widths, self.w0[:, i], self.wa[:, i], self.wm[:, i])
-            for i in range(2)
-        ]
-        best = np.argmin(np.where(np.isfinite(finalists), finalists, np.inf), axis=0)
-        rows = np.arange(len(best))
-        return LineFit(
-            self.w0[rows, best].astype(np.int64),
-            self.wa[rows, best],
-            self.wm[rows, best],
-            np.asarray(finalists)[best, rows],
-        )
+        pool, n = self.pool, len(self.depths)
+        row = pool.network
+        errors = line_errors(self.depths[row], self.widths[row], pool.w0, pool.wa, pool.wm)
+        order = np.lexsort((_rank(row), np.round(errors, 12), row))
+        first = order[np.searchsorted(row, np.arange(n))]
+        return LineFit(pool.w0[first].astype(np.int64), pool.wa[first], pool.wm[first], errors[first])
+
+
+def _rank(network: Ints) -> Ints:
+    """The place of each entry among those of its network; `network` is sorted."""
+    return np.arange(len(network)) - np.searchsorted(network, network)
+
+
+def _joined(parts: list[tuple[Ints, Floats, Floats]]) -> tuple[Ints, Floats, Floats]:
+    network, w0, wm = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return network, w0, wm
 
 
 def _plain_between(low: Floats, high: Floats) -> Floats:
