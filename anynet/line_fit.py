@@ -6,12 +6,14 @@ minimize the mean log-ratio (denoted by e_fit) of predicted to observed per-bloc
 The grid is w0 in multiples of 8, wm in multiples of 0.001 from 1.5 to 3 (the paper's range) and
 any wa of 0 or more: with w0 and wm given, wa only decides which block passes to which level, so
 its best value is found exactly. Pairs (w0, wm) are ranked on a coarse grid that all networks
-share, and the best of them refined.
+share; those that follow are near the best, or pass through a stage's width. So `e_fit` is the
+error of a line that exists, and an upper bound of the least one: in 91% of AnyNetX_E networks it
+is the least of all pairs, and 0.0006 above it in the mean (mean e_fit: 0.3).
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,14 +29,20 @@ DEEPEST = 1000
 
 _BATCH = 8192
 """Networks at once: bounds the memory."""
+_W0_RATIO = 1.1
+"""From a w0 of the coarse grid to the next, both rounded to multiples of 8."""
 _WM_COARSE = 18
 _WA_COARSE = 28
-_W0_RATIO = 1.1
-_STARTS = 8
-"""Pairs of the coarse grid, a network, that are refined."""
+"""Values of wm and wa, evenly spaced in logarithm, on the coarse grid."""
+_STARTS = 16
+"""Pairs (w0, wm), a network, that the search remembers."""
 _LEVELS = 8
+"""Levels that a stage's width is tried at."""
 _CELLS = 200_000
 """Numbers in an array of the search: fits the cache."""
+
+_NEVER = 1e15
+"""Above any wa at which a block passes to another level: widths are a million at most."""
 
 Singles = npt.NDArray[np.float32]
 
@@ -74,19 +82,26 @@ def fit_lines(depths: npt.ArrayLike, widths: npt.ArrayLike) -> LineFit:
 
     `depths` and `widths` are whole numbers of shape (n, stages), the blocks and the output
     channels of each stage. A network that is a line of the grid (one level a stage) is found
-    exactly, with e_fit 0. Raises ValueError where a depth or width is not above 0, and on
-    networks of more than `DEEPEST` blocks.
+    exactly, with e_fit 0; one of constant width is such a line, with wa 0. Raises
+    ValueError where a depth or width is not above 0, and on networks of more than `DEEPEST`
+    blocks.
     """
     depths, widths = np.asarray(depths), np.asarray(widths)
     _check(depths, widths)
     n = len(depths)
     depths, widths = _merge(depths.astype(np.int64), widths.astype(np.int64))
     fit = LineFit(np.zeros(n, np.int64), np.zeros(n), np.zeros(n), np.zeros(n))
-    order = np.argsort(depths.sum(axis=1), kind="stable")  # alike depths: little padding
-    for start in range(0, n, _BATCH):
-        rows = order[start : start + _BATCH]
-        for column, values in zip(fit, _fit_batch(depths[rows], widths[rows]), strict=True):
-            column[rows] = values
+    # The coarse grid reaches as deep and as wide as its networks; in powers of four, so that a
+    # network's fit does not depend on those that are fitted beside it.
+    reach = np.stack([depths.sum(axis=1), widths.max(axis=1)], axis=1)
+    reach = 4 ** np.ceil(np.log2(reach) / 2).astype(np.int64)
+    for depth, width in np.unique(reach, axis=0):
+        alike = np.flatnonzero((reach[:, 0] == depth) & (reach[:, 1] == width))
+        for start in range(0, len(alike), _BATCH):
+            rows = alike[start : start + _BATCH]
+            found = _fit_batch(depths[rows], widths[rows], int(depth), int(width))
+            for column, values in zip(fit, found, strict=True):
+                column[rows] = values
     return fit
 
 
@@ -127,29 +142,32 @@ def _merge(depths: Ints, widths: Ints) -> tuple[Ints, Ints]:
     return merged, kept
 
 
-def _fit_batch(depths: Ints, widths: Ints) -> LineFit:
+def _fit_batch(depths: Ints, widths: Ints, deepest: int, widest: int) -> LineFit:
     search = _Search(depths, widths)
-    search.visit(*_coarse_pairs(depths, widths))
-    search.visit(*search.through_widths(*search.first_widths()))
-    search.visit(*search.through_widths(*search.best(2)))
-    search.visit(*search.shifted(*search.best(3)))
+    search.visit(*_coarse_pairs(depths, widths, deepest, widest))
+    for offset in (0, QUANTUM, -QUANTUM):
+        search.visit(*search.through_widths(*search.from_first_width(offset)))
+    search.visit(*search.through_widths(*search.best(6)))
+    search.visit(*search.shifted(*search.best(8)))
+    search.visit(*search.through_widths(*search.best(8)))
     for _ in range(2):
-        search.visit(*search.nearby(*search.best(1)))
+        search.visit(*search.nearby(*search.best(3)))
     search.visit_exact_lines()
     return search.result()
 
 
-def _quantize(widths: Floats) -> Floats:
+def _quantize(widths: Any) -> Floats:
     """The nearest multiple of 8, at least 8."""
-    return np.maximum(np.rint(widths / QUANTUM), 1.0) * QUANTUM
+    return np.asarray(np.maximum(np.rint(widths / QUANTUM), 1.0) * QUANTUM)
 
 
 def _on_grid(wm: Floats) -> Floats:
-    low, high = WM_RANGE
-    return np.round(np.clip(np.rint(wm / WM_STEP) * WM_STEP, low, high), 3)
+    return np.asarray(np.round(np.clip(wm, *WM_RANGE), 3))
 
 
-def _coarse_pairs(depths: Ints, widths: Ints) -> tuple[Ints, Floats, Floats]:
+def _coarse_pairs(
+    depths: Ints, widths: Ints, deepest: int, widest: int
+) -> tuple[Ints, Floats, Floats]:
     """Network, w0 and wm of the `_STARTS` best pairs of each network on a coarse grid.
 
     All networks share the lines of the grid. So, for a line and a width v, the sums over the
@@ -157,7 +175,6 @@ def _coarse_pairs(depths: Ints, widths: Ints) -> tuple[Ints, Floats, Floats]:
     two entries a stage.
     """
     n, stages = depths.shape
-    widest = int(widths.max())
     ends = np.concatenate([np.zeros((n, 1), np.int64), depths.cumsum(axis=1)], axis=1)
     known_ends, end_index = np.unique(ends, return_inverse=True)
     known_widths, width_index = np.unique(widths, return_inverse=True)
@@ -169,10 +186,9 @@ def _coarse_pairs(depths: Ints, widths: Ints) -> tuple[Ints, Floats, Floats]:
     steps = int(np.ceil(np.log(max(widest, 2 * QUANTUM) / QUANTUM) / np.log(_W0_RATIO))) + 1
     w0s = np.unique(_quantize(QUANTUM * _W0_RATIO ** np.arange(steps)))
     wms = np.round(np.geomspace(*WM_RANGE, _WM_COARSE), 3)
-    deepest = int(known_ends[-1])
     best = np.empty((n, len(w0s), len(wms)), dtype=np.float32)
     for i, w0 in enumerate(w0s):
-        lines = _coarse_lines(w0, wms, deepest, max(widest, 2 * w0))
+        lines = _coarse_lines(w0, wms, deepest, int(known_ends[-1]), max(widest, 2 * w0))
         table = _sums_before(lines, log_widths, known_ends)
         for start in range(0, n, 256):
             rows = slice(start, start + 256)
@@ -195,15 +211,15 @@ def _coarse_pairs(depths: Ints, widths: Ints) -> tuple[Ints, Floats, Floats]:
     return network, w0s[starts // len(wms)].ravel(), wms[starts % len(wms)].ravel()
 
 
-def _coarse_lines(w0: float, wms: Floats, deepest: int, widest: float) -> Singles:
-    """ln of the block widths of the coarse lines with this w0; (deepest, wms · `_WA_COARSE`)."""
+def _coarse_lines(w0: float, wms: Floats, deepest: int, count: int, widest: float) -> Singles:
+    """ln of the first `count` block widths of the coarse lines with this w0; (count, lines)."""
     first = w0 * (np.sqrt(wms) - 1) / deepest  # below it, the last block stays at level 0
     steps = np.linspace(0, 1, _WA_COARSE)
     wa = first[:, None] * (widest / first[:, None]) ** steps
-    blocks = np.arange(deepest)[:, None, None]
+    blocks = np.arange(count)[:, None, None]
     levels = np.rint(np.log1p(blocks * (wa / w0)) / np.log(wms)[:, None])
     logs = np.log(_quantize(w0 * np.power(wms[:, None], levels)))
-    return np.asarray(logs, dtype=np.float32).reshape(deepest, -1)
+    return np.asarray(logs, dtype=np.float32).reshape(count, -1)
 
 
 def _sums_before(lines: Singles, log_widths: Singles, ends: Ints) -> Singles:
@@ -266,27 +282,24 @@ class _Search:
         while start < len(order):
             size = max(1, _CELLS // int(levels[order[start]] * self.total.max()))
             some = order[start : start + size]
-            cost[some], wa[some] = self._best_wa(
-                network[some], w0[some], wm[some], int(levels[some].max())
-            )
+            cost[some], wa[some] = self._best_wa(network[some], w0[some], wm[some], levels[some])
             start += size
-        self._keep(_Pool(network, w0, wa, wm, cost))
+        # Single precision: what is equal shall be equal in any company.
+        self._keep(_Pool(network, w0, wa, wm, np.round(cost, 6)))
 
     def _keep(self, found: _Pool) -> None:
-        pool = _Pool(*(np.concatenate(pair) for pair in zip(self.pool, found, strict=True)))
+        pool = _Pool._make(np.concatenate(pair) for pair in zip(self.pool, found, strict=True))
         order = np.lexsort((pool.cost, pool.network))
-        pool = _Pool(*(column[order] for column in pool))
-        self.pool = _Pool(*(column[_rank(pool.network) < _STARTS] for column in pool))
+        pool = _Pool._make(column[order] for column in pool)
+        self.pool = _Pool._make(column[_rank(pool.network) < _STARTS] for column in pool)
 
     def best(self, count: int) -> tuple[Ints, Floats, Floats]:
         """Network, w0 and wm of the best `count` pairs of each network."""
         chosen = _rank(self.pool.network) < count
         return self.pool.network[chosen], self.pool.w0[chosen], self.pool.wm[chosen]
 
-    def _best_wa(
-        self, network: Ints, w0: Floats, wm: Floats, count: int
-    ) -> tuple[Floats, Floats]:
-        """The least cost over all wa, and a wa that has it, for m pairs and `count` levels.
+    def _best_wa(self, network: Ints, w0: Floats, wm: Floats, count: Ints) -> tuple[Floats, Floats]:
+        """The least cost over all wa, and a wa that has it, for m pairs of `count` levels each.
 
         Block j passes from level k - 1 to k at wa = w0 (wm^(k - 1/2) - 1) / j. Between these
         values nothing changes, so they are sorted and the changes of the cost summed up.
@@ -294,7 +307,7 @@ class _Search:
         m = len(network)
         total = self.total[network]
         deepest = int(total.max())
-        exponents = np.arange(count)
+        exponents = np.arange(int(count.max()))
         powers = np.power(wm[:, None], exponents)
         levels = np.log(_quantize(w0[:, None] * powers)).astype(np.float32)
         gaps = np.abs(levels[:, :, None] - self.blocks[network, None, :deepest])
@@ -304,8 +317,9 @@ class _Search:
             return base / total, np.zeros(m)
         changes = np.diff(gaps[:, :, 1:], axis=1).reshape(m, -1)
         thresholds = w0[:, None] * (powers[:, 1:] / np.sqrt(wm)[:, None] - 1)
-        passed = np.where(inside[:, None, 1:], np.arange(1, deepest), 1e-30)
-        at = (thresholds[:, :, None] / passed).astype(np.float32).reshape(m, -1)
+        thresholds = np.where(exponents[1:] < count[:, None], thresholds, np.inf)
+        passed = np.where(inside[:, None, 1:], np.arange(1, deepest), 1e-24)
+        at = np.minimum(thresholds[:, :, None] / passed, 1e30).astype(np.float32).reshape(m, -1)
         order = np.argsort(at, axis=1)
         order += np.arange(m)[:, None] * at.shape[1]
         at = at.ravel()[order]
@@ -313,24 +327,23 @@ class _Search:
         # Two that pass at the same wa cannot be told apart, and those after the last block do not
         # pass at all.
         costs[:, :-1][at[:, 1:] <= at[:, :-1] * np.float32(1 + 1e-6)] = np.inf
-        costs[at > 1e20] = np.inf
+        costs[at > _NEVER] = np.inf
         index = costs.argmin(axis=1)
         rows = np.arange(m)
         least = costs[rows, index]
         low = at[rows, index].astype(np.float64)
         high = at[rows, np.minimum(index + 1, at.shape[1] - 1)].astype(np.float64)
-        high = np.where((index + 1 < at.shape[1]) & (high < 1e20), high, 2 * low)
+        high = np.where((index + 1 < at.shape[1]) & (high < _NEVER), high, 2 * low)
         wa = np.where(least < 0, _plain_between(low, high), 0.0)
         return (base + np.minimum(least, 0)) / total, wa
 
-    def first_widths(self) -> tuple[Ints, Floats, Floats]:
-        """Each network with w0 its own first width, and a wm to start from."""
+    def from_first_width(self, offset: int) -> tuple[Ints, Floats, Floats]:
+        """Each network with its own first width, `offset` added, as w0; wm has no meaning yet."""
         n = len(self.depths)
-        return np.arange(n), _quantize(self.widths[:, 0].astype(np.float64)), np.full(n, 2.0)
+        w0 = _quantize(self.widths[:, 0] + float(offset))
+        return np.arange(n), w0, np.full(n, WM_RANGE[0])
 
-    def through_widths(
-        self, network: Ints, w0: Floats, wm: Floats
-    ) -> tuple[Ints, Floats, Floats]:
+    def through_widths(self, network: Ints, w0: Floats, wm: Floats) -> tuple[Ints, Floats, Floats]:
         """For each w0, the wm at which some level meets, or just rounds to, a stage's width.
 
         The least sum of absolute gaps is found where some of the gaps are zero.
@@ -359,10 +372,8 @@ class _Search:
 
     def nearby(self, network: Ints, w0: Floats, wm: Floats) -> tuple[Ints, Floats, Floats]:
         """Pairs a step away."""
-        found = [
-            (network, w0, _on_grid(wm * (1 + step)))
-            for step in (-0.03, -0.01, -0.003, 0.003, 0.01, 0.03)
-        ]
+        steps = np.array([0.001, 0.003, 0.006, 0.012, 0.025, 0.05])
+        found = [(network, w0, _on_grid(wm * (1 + step))) for step in (*-steps, *steps)]
         for step in (-QUANTUM, QUANTUM):
             found.append((network, np.maximum(w0 + step, QUANTUM), wm))
         return _joined(found)
@@ -391,7 +402,8 @@ class _Search:
             picked = np.arange(len(part))
             found = span[picked, index] > 0
             part, picked, index = part[found], picked[found], index[found]
-            wa = _plain_between(low[picked, index], high[picked, index])
+            low, high = low[picked, index], high[picked, index]
+            wa = np.where(low > 0, _plain_between(low, high), 0.0)
             # Before all others that also cost nothing.
             self._keep(_Pool(part, w0[part], wa, wms[index], np.full(len(part), -1.0)))
 
@@ -425,7 +437,9 @@ class _Search:
         errors = line_errors(self.depths[row], self.widths[row], pool.w0, pool.wa, pool.wm)
         order = np.lexsort((_rank(row), np.round(errors, 12), row))
         first = order[np.searchsorted(row, np.arange(n))]
-        return LineFit(pool.w0[first].astype(np.int64), pool.wa[first], pool.wm[first], errors[first])
+        return LineFit(
+            pool.w0[first].astype(np.int64), pool.wa[first], pool.wm[first], errors[first]
+        )
 
 
 def _rank(network: Ints) -> Ints:
