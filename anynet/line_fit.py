@@ -145,6 +145,7 @@ def _merge(depths: Ints, widths: Ints) -> tuple[Ints, Ints]:
 def _fit_batch(depths: Ints, widths: Ints, deepest: int, widest: int) -> LineFit:
     search = _Search(depths, widths)
     search.visit(*_coarse_pairs(depths, widths, deepest, widest))
+    search.visit(*search.constants())
     for offset in (0, QUANTUM, -QUANTUM):
         search.visit(*search.through_widths(*search.from_first_width(offset)))
     search.visit(*search.through_widths(*search.best(6)))
@@ -336,6 +337,15 @@ class _Search:
         high = np.where((index + 1 < at.shape[1]) & (high < _NEVER), high, 2 * low)
         wa = np.where(least < 0, _plain_between(low, high), 0.0)
         return (base + np.minimum(least, 0)) / total, wa
+
+    def constants(self) -> tuple[Ints, Floats, Floats]:
+        """Each width of a network as w0: so that no fit is worse than the best constant width."""
+        n, stages = self.widths.shape
+        return (
+            np.repeat(np.arange(n), stages),
+            _quantize(self.widths.ravel()),
+            np.full(n * stages, WM_RANGE[1]),
+        )
 
     def from_first_width(self, offset: int) -> tuple[Ints, Floats, Floats]:
         """Each network with its own first width, `offset` added, as w0; wm has no meaning yet."""

@@ -128,10 +128,16 @@ def test_scaled_widths_fit_alike_where_rounding_matters_little():
 
 
 def test_growing_networks_are_nearer_than_shrinking_ones():
+    # A line does not shrink. So of those of a network of shrinking widths the nearest is constant,
+    # at the median; and it is as near to the mirrored network, which grows.
     depths, widths = networks("anynetx_e", 300, 6)
-    fit, turned = fit_lines(depths, widths), fit_lines(depths, widths[:, ::-1])
+    fit, turned = fit_lines(depths, widths), fit_lines(depths[:, ::-1], widths[:, ::-1])
+    blocks = [np.log(np.repeat(w, d)) for d, w in zip(depths, widths, strict=True)]
+    constant = [np.abs(b - np.median(b)).mean() for b in blocks]
+    assert turned.e_fit == pytest.approx(constant, abs=1e-9)
+    assert (fit.e_fit <= turned.e_fit + 1e-9).all()
     grows = widths[:, -1] > 2 * widths[:, 0]
-    assert (fit.e_fit[grows] < turned.e_fit[grows]).mean() > 0.95
+    assert (fit.e_fit[grows] < turned.e_fit[grows] - 0.01).mean() > 0.9
     assert fit.e_fit.mean() < turned.e_fit.mean() / 2
 
 
