@@ -7,8 +7,9 @@ The grid is w0 in multiples of 8, wm in multiples of 0.001 from 1.5 to 3 (the pa
 any wa of 0 or more: with w0 and wm given, wa only decides which block passes to which level, so
 its best value is found exactly. Pairs (w0, wm) are ranked on a coarse grid that all networks
 share; those that follow are near the best, or pass through a stage's width. So `e_fit` is the
-error of a line that exists, and an upper bound of the least one: in 91% of AnyNetX_E networks it
-is the least of all pairs, and 0.0006 above it in the mean (mean e_fit: 0.3).
+error of a line that exists, and an upper bound of the least one. Beside an exhaustive search (every
+w0, every third wm, any wa) it was the least for 91% of 120 AnyNetX_E networks, and 0.0005 above it
+in the mean, at a mean of 0.3.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _STARTS = 16
 """Pairs (w0, wm), a network, that the search remembers."""
 _LEVELS = 8
 """Levels that a stage's width is tried at."""
-_CELLS = 200_000
+_CELLS = 100_000
 """Numbers in an array of the search: fits the cache."""
 
 _NEVER = 1e15
@@ -272,9 +273,9 @@ class _Search:
         chosen = first[fresh]
         network, w0, wm = network[chosen], w0[chosen], wm[chosen]
 
-        # The levels up to the widest stage, and two above it: further ones only cost.
+        # The levels up to the widest stage, and one above it: further ones only cost.
         widest = self.widths[network].max(axis=1)
-        levels = np.ceil(np.log(np.maximum(widest / w0, 1)) / np.log(wm)).astype(np.int64) + 3
+        levels = np.ceil(np.log(np.maximum(widest / w0, 1)) / np.log(wm)).astype(np.int64) + 2
         depth = self.total[network]
         # Alike sizes together: little padding.
         order = np.lexsort((depth, levels))
