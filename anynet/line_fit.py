@@ -1,7 +1,7 @@
 """The quantized line backwards: from the stages of any network to the nearest (w0, wa, wm).
 
-DNDS, section 3.3: "we set d to the network depth and perform a grid search over w0, wa and wm to
-minimize the mean log-ratio (denoted by e_fit) of predicted to observed per-block widths".
+DNDS, section 3.3: with d the network's depth, a grid search over w0, wa and wm for the smallest
+mean log-ratio, e_fit, between the line's block widths and the network's.
 
 The grid is w0 in multiples of 8, wm in multiples of 0.001 from 1.5 to 3 (the paper's range) and
 any wa of 0 or more: with w0 and wm given, wa only decides which block passes to which level, so

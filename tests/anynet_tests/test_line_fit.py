@@ -59,8 +59,8 @@ def brute_force(depths, widths):
 
 @pytest.mark.parametrize("stages", range(1, 7))
 def test_a_line_is_found_again(stages):
-    depths, widths = lines_of_the_space(stages, 400, stages)
-    assert len(depths) > 300
+    depths, widths = lines_of_the_space(stages, 250, stages)
+    assert len(depths) > 200
     fit = fit_lines(depths, widths)
     assert fit.e_fit.max() == 0
     for i in range(len(depths)):
