@@ -35,7 +35,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "explain": Command(
         "anynet.commands:explain",
-        "How a RegNet's widths come about: line, quantized line, group fix.",
+        "How a RegNet's widths come about; the line nearest to any other network.",
     ),
     "sweep": Command(
         "search.commands:sweep", "Train the population of a sweep file; the same command resumes."

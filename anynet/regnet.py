@@ -6,7 +6,7 @@ All rounding is half to even, as `np.rint` does.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -106,6 +106,34 @@ def fix_groups(widths: Any, bottleneck_ratios: Any, group_widths: Any) -> tuple[
     return (inner / multiplier).astype(np.int64), groups.astype(np.int64)
 
 
+def fix_groups_elsewhere(
+    library: Literal["timm", "torchvision"], width: int, bottleneck_ratio: float, group_width: int
+) -> tuple[int, int]:
+    """The width and group width of a stage as another library makes them fit.
+
+    timm (`adjust_widths_groups_comp`) rounds the inner width half to even, as pycls does;
+    torchvision (`BlockParams._adjust_widths_groups_compatibilty`, `_make_divisible`) half up, and
+    up again where more than a tenth would be lost: timm's too with `group_min_ratio=0.9`. Neither
+    knows pycls's least common multiple for b < 1. Raises ValueError where the inner width is 0,
+    which both divide by.
+    """
+    multiplier = 1 / bottleneck_ratio
+    inner = int(width * multiplier)
+    if inner < 1:
+        raise ValueError(
+            f"bottleneck_ratio: {bottleneck_ratio:g} leaves an inner width of 0 of {width}, which "
+            f"{library} cannot build"
+        )
+    group = min(group_width, inner)
+    if library == "timm":
+        fixed = round(inner / group) * group
+    else:
+        fixed = int(inner + group / 2) // group * group
+        if fixed < 0.9 * inner:
+            fixed += group
+    return int(fixed / multiplier), group
+
+
 class RegNet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A RegNet as the papers write it: the line, one bottleneck ratio, one group width.
 
@@ -145,6 +173,19 @@ class RegNet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ratios = np.full(len(widths), self.bottleneck_ratio)
         fixed, groups = fix_groups(widths, ratios, np.full(len(widths), self.group_width))
         return depths, fixed, groups
+
+    def stages_elsewhere(
+        self, library: Literal["timm", "torchvision"]
+    ) -> tuple[list[int], list[int]]:
+        """(widths, group_widths) of the stages as another library builds them.
+
+        See `fix_groups_elsewhere`, which raises ValueError.
+        """
+        fixed = [
+            fix_groups_elsewhere(library, int(width), self.bottleneck_ratio, self.group_width)
+            for width in np.unique(self.line.quantized)
+        ]
+        return [width for width, _ in fixed], [group for _, group in fixed]
 
     def network(
         self,

@@ -19,6 +19,7 @@ ANYNET = (
     "network",
     "counting",
     "regnet",
+    "line_fit",
     "space",
     "sampling",
     "grouped_conv",

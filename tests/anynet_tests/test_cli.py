@@ -11,6 +11,7 @@ from anynet import cli, sampling
 from anynet.cli import COMMANDS, run
 from anynet.counting import cost
 from anynet.network import Network
+from anynet.regnet import RegNet
 from anynet.space import NAMED, DesignSpace
 from anynet.textbook import textbook_network
 
@@ -206,9 +207,9 @@ def test_cost_of_files(answer, folder):
 def test_explain_shows_the_line_and_the_fix(answer):
     text = answer("explain", "regnetx_400mf")
     assert "depth 22, w0 24, wa 24.48, wm 2.54, group width 16" in text
-    last = [line.split() for line in text.splitlines() if line.strip()][-1]
+    rows = [line.split() for line in text.splitlines()]
     # stage 4: depth 12, the line gives 392, 24.5 groups round to 24, and the width is 384
-    assert last == ["4", "12", "392", "392", "16", "24", "384", "384"]
+    assert ["4", "12", "392", "392", "16", "24", "384", "384"] in rows
     document = json.loads(answer("explain", "regnetx_400mf", "--json"))
     assert document["settings"]["w0"] == 24
     assert document["linear"][:2] == pytest.approx([24, 48.48])
@@ -216,6 +217,74 @@ def test_explain_shows_the_line_and_the_fix(answer):
     assert document["depths"] == [1, 2, 7, 12]
     assert document["group_widths"] == [16] * 4
     assert sorted(set(document["quantized"])) == [24, 64, 152, 392]
+
+
+def test_explain_shows_what_other_libraries_build(answer):
+    lines = answer("explain", "regnetx_400mf").splitlines()
+    (theirs,) = (line for line in lines if line.startswith("torchvision "))
+    assert "32, 64, 160, 400" in theirs
+    assert "half up" in theirs
+    (same,) = (line for line in lines if line.startswith("timm "))
+    assert same.split(maxsplit=1)[1].strip() == "32, 64, 160, 384"
+    document = json.loads(answer("explain", "regnetx_400mf", "--json"))
+    assert document["libraries"]["torchvision"]["widths"] == [32, 64, 160, 400]
+    assert document["libraries"]["timm"]["widths"] == document["widths"]
+    assert "timm and torchvision build the same" in answer("explain", "regnety_200mf")
+
+
+def test_explain_says_what_a_library_cannot_build(answer, folder):
+    (folder / "line.yaml").write_text(LINE.replace("w0: 16", "w0: 8") + "bottleneck_ratio: 16\n")
+    assert json.loads(answer("explain", "line.yaml", "--json"))["libraries"] == {
+        "timm": None,
+        "torchvision": None,
+    }
+    assert "cannot" in answer("explain", "line.yaml")
+
+
+WINDING = "stages: [{depth: 4, width: 512}, {depth: 4, width: 64}, {depth: 4, width: 256}]\n"
+ANYNET = """\
+MODEL: {TYPE: anynet}
+ANYNET: {DEPTHS: [1, 2], WIDTHS: [16, 40], STRIDES: [2, 2], BOT_MULS: [1, 1], GROUP_WS: [8, 8]}
+"""
+
+
+def test_explain_fits_a_line_to_any_network(answer, folder):
+    text = answer("explain", "resnet50")
+    document = json.loads(answer("explain", "resnet50", "--json"))
+    fit = document["fit"]
+    assert f"w0 {fit['w0']}, wa {fit['wa']:.10g}, wm {fit['wm']:.10g}, e_fit" in text
+    assert fit["depth"] == len(document["line"]) == 16
+    assert document["line"] == RegNet(**fit).line.quantized.tolist()
+    assert (document["depths"], document["widths"]) == ([3, 4, 6, 3], [256, 512, 1024, 2048])
+    assert document["e_fit"] == pytest.approx(
+        sum(gap * depth for gap, depth in zip(document["gaps"], [3, 4, 6, 3], strict=True)) / 16
+    )
+    assert document["near_a_line"]
+    assert not document["on_a_line"]
+    assert "near to a RegNet" in text
+    assert len(answer("explain", "network.yaml").splitlines()) > 3
+
+
+def test_explain_says_when_a_network_is_no_regnet(answer, folder):
+    (folder / "winding.yaml").write_text(WINDING)
+    assert "no RegNet" in answer("explain", "winding.yaml")
+    document = json.loads(answer("explain", "winding.yaml", "--json"))
+    assert document["e_fit"] > 0.5
+    assert not document["near_a_line"]
+
+
+def test_explain_says_when_a_networks_widths_are_a_line(answer, folder):
+    (folder / "anynet.yaml").write_text(ANYNET)
+    assert "Its widths are those of a RegNet" in answer("explain", "anynet.yaml")
+    document = json.loads(answer("explain", "anynet.yaml", "--json"))
+    assert (document["e_fit"], document["line"]) == (0, [16, 40, 40])
+
+
+def test_explain_refuses_a_network_too_deep(refusal, folder):
+    (folder / "deep.yaml").write_text("stages: [{depth: 1001, width: 8}]")
+    assert refusal("explain", "deep.yaml") == (
+        "deep.yaml: depths[0]: 1,001 blocks, a line is fitted to 1,000 at most"
+    )
 
 
 def test_explain_reads_lines_from_files(answer, folder):
@@ -270,8 +339,6 @@ def test_explain_reads_lines_from_files(answer, folder):
         ("cost regnetx_400mf --resolution -1", "--resolution: -1 must be above 0"),
         ("cost regnetx_400mf --resolution 1.5", "Invalid value for --resolution"),
         ("cost space.yaml", "space.yaml: name: no such field"),
-        ("explain resnet50", "resnet50: not a RegNet; explain needs depth, w0, wa and wm"),
-        ("explain network.yaml", "network.yaml: holds resolved stages, from which the line cannot"),
         ("explain regnetx_401mf", "network: 'regnetx_401mf' is not known; did you mean"),
         ("explain nowhere.yaml", "nowhere.yaml: no such file"),
         ("spaces zzz", "space: 'zzz' is not one of anynetx_a, anynetx_b, "),

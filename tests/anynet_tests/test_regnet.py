@@ -10,7 +10,13 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from anynet.network import Stem
-from anynet.regnet import RegNet, fix_groups, quantize_line, quantize_lines
+from anynet.regnet import (
+    RegNet,
+    fix_groups,
+    fix_groups_elsewhere,
+    quantize_line,
+    quantize_lines,
+)
 from anynet.textbook import REGNETS, textbook_network
 
 # Python's `round` is half to even, as `np.rint` is.
@@ -241,3 +247,71 @@ def test_settings_outside_the_rule_are_refused(change, message):
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         RegNet(**settings)
     assert str(caught.value).startswith(message)
+
+
+def random_settings(count, seed, ratios=(1, 2, 4, 0.5, 0.25)):
+    rng = np.random.default_rng(seed)
+    for _ in range(count):
+        yield RegNet(
+            depth=int(rng.integers(1, 64)),
+            w0=8 * int(rng.integers(1, 33)),
+            wa=round(float(rng.uniform(8, 256)), 1),
+            wm=round(float(rng.uniform(1.5, 3)), 3),
+            group_width=int(rng.integers(1, 129)),
+            bottleneck_ratio=float(rng.choice(ratios)),
+        )
+
+
+def test_torchvisions_group_fix_is_torchvisions():
+    from torchvision.models.regnet import BlockParams
+
+    compared = differing = 0
+    for regnet in random_settings(1500, 0):
+        settings = {
+            "depth": regnet.depth,
+            "w_0": regnet.w0,
+            "w_a": regnet.wa,
+            "w_m": regnet.wm,
+            "bottleneck_multiplier": 1 / regnet.bottleneck_ratio,
+        }
+        line = np.unique(regnet.line.quantized).tolist()
+        plain = settings | {"bottleneck_multiplier": 1.0}
+        if BlockParams.from_init_params(group_width=1, **plain).widths != line:
+            continue  # torchvision's line is in single precision, where a tie falls elsewhere
+        theirs = BlockParams.from_init_params(group_width=regnet.group_width, **settings)
+        assert regnet.stages_elsewhere("torchvision") == (theirs.widths, theirs.group_widths)
+        compared += 1
+        differing += theirs.widths != regnet.stages()[1].tolist()
+    assert compared >= 1400
+    assert differing > 100
+
+
+def test_timms_group_fix_is_timms():
+    timm = pytest.importorskip("timm.models.regnet")
+    for regnet in random_settings(300, 1):
+        widths = np.unique(regnet.line.quantized).tolist()
+        rows = (
+            widths,
+            [1 / regnet.bottleneck_ratio] * len(widths),
+            [regnet.group_width] * len(widths),
+        )
+        for library, least in (("timm", 0.0), ("torchvision", 0.9)):
+            theirs = timm.adjust_widths_groups_comp(*rows, min_ratio=least)
+            # With 0.9, timm takes that for the least width; a group is never narrower than 1.
+            assert regnet.stages_elsewhere(library) == tuple(theirs)
+
+
+def test_timm_builds_what_pycls_does_where_the_block_does_not_expand():
+    for regnet in random_settings(300, 2, ratios=(1, 2, 4)):
+        _, widths, groups = regnet.stages()
+        assert regnet.stages_elsewhere("timm") == (widths.tolist(), groups.tolist())
+
+
+def test_torchvision_rounds_392_up():
+    regnet = REGNETS["regnetx_400mf"][1]
+    assert regnet.stages_elsewhere("torchvision") == ([32, 64, 160, 400], [16] * 4)
+    # 11 rounds down to 8, which loses more than a tenth.
+    assert fix_groups_elsewhere("torchvision", 11, 1, 8) == (16, 8)
+    assert fix_groups_elsewhere("timm", 11, 1, 8) == (8, 8)
+    with pytest.raises(ValueError, match="bottleneck_ratio: 16 leaves an inner width of 0 of 8"):
+        fix_groups_elsewhere("torchvision", 8, 16, 8)
