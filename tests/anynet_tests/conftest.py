@@ -68,6 +68,17 @@ def own_blocks() -> Iterator[None]:
     BLOCKS.update(before)
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Small layers on busy cores spend their time in waiting for each other's threads."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def trained() -> Callable[[Network], AnyNet]:
     """A function from a network to its module as after training: statistics that are not 0 and 1.

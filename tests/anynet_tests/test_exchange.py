@@ -21,6 +21,8 @@ from anynet.model import build
 from anynet.network import Network, Stage, Stem
 from anynet.textbook import textbook_network
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 LIBRARIES = {
     "torchvision": (weights_to_torchvision, from_torchvision),
     "timm": (weights_to_timm, from_timm),

@@ -19,6 +19,8 @@ from anynet.layers import Conv, Norm
 from anynet.network import Network, Stage, Stem
 from anynet.textbook import textbook_network
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SMALL = Network(
     (
         Stage(2, 16, 2, "y", bottleneck_ratio=2, group_width=2),
