@@ -119,6 +119,7 @@ def to_timm(network: Network) -> str:
             )
         stages += f"            (\n{rows}            ),\n"
     stem_type, stem_pool = _STEMS[network.stem.kind]
+    stem_stride = 4 if stem_pool else 2
     return _CODE.format(
         stages=stages,
         stem_type=stem_type,
@@ -126,7 +127,7 @@ def to_timm(network: Network) -> str:
         stem_width=network.stem.width,
         classes=network.classes,
         channels=network.input_channels,
-        stride=max(32, 4 * math.prod(stage.stride for stage in network.stages)),
+        stride=max(32, stem_stride * math.prod(stage.stride for stage in network.stages)),
     )
 
 
