@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import msgspec
 from cyclopts import Parameter
 
+from anynet.counting import DEFAULT_RESOLUTION
 from anynet.errors import InputError
-from anynet.export import Format, export_text, load_network, summary
+from anynet.exchange.metadata import SUFFIXES
+from anynet.export import (
+    Format,
+    WeightsFormat,
+    export_text,
+    export_weights,
+    load_network,
+    summary,
+)
 from anynet.files import to_json, write_text
 from anynet.network import Network
 from anynet.terminal import Whole, print_json, print_table
@@ -82,8 +92,15 @@ def export(
     space: str | None = None,
     input_channels: Whole | None = None,
     classes: Whole | None = None,
+    weights: Path | None = None,
+    seed: Whole | None = None,
+    resolution: Whole | None = None,
+    fold: bool = False,
 ) -> None:
     """Write a network, or the best one of a run, as a file that a library reads.
+
+    Formats with weights take those of a .safetensors file of ours (as the source, or given by
+    --weights), and otherwise fresh ones: runs do not keep weights.
 
     Example: anynet export runs/fashion --space regnetx --to pycls --out best.yaml
 
@@ -92,7 +109,9 @@ def export(
     source
         A name (regnetx_400mf), a file of ours, a pycls config, or the folder of a run.
     to
-        anynet: our YAML. pycls: a pycls config with the resolved stages.
+        anynet: our YAML. pycls: a pycls config. torchvision, timm, d2l: Python code with a
+        build() that returns the library's module. safetensors: weights, with the network in the
+        metadata. onnx, torch_export: graphs with weights. All with the resolved stages.
     out
         File to write.
     space
@@ -101,6 +120,14 @@ def export(
         Give the network another number of input channels (pycls takes 3 only).
     classes
         Give the network another number of classes.
+    weights
+        Weights of the network: a .safetensors file of ours.
+    seed
+        Seed of fresh weights (0).
+    resolution
+        Side in pixels of the images that a graph takes (224).
+    fold
+        Fold the batch norms of a graph into its convolutions.
     """
     if os.path.isdir(source):
         network, comment = _best(source, space)
@@ -115,8 +142,71 @@ def export(
             except ValueError as error:
                 raise InputError(f"--{field.replace('_', '-')}: {error}") from None
             comment += f"\n{field} {value} instead of the original's"
-    write_text(out, export_text(network, to, f"{comment}\n{summary(network)}"))
+    if to == "onnx" or to == "safetensors" or to == "torch_export":
+        if weights is None and source.endswith(SUFFIXES):
+            weights = Path(source)
+        _export_weights(network, to, out, comment, weights, seed, resolution, fold)
+    else:
+        for option, given in (
+            ("--weights", weights is not None),
+            ("--seed", seed is not None),
+            ("--resolution", resolution is not None),
+            ("--fold", fold),
+        ):
+            if given:
+                raise InputError(f"{option}: goes with weights ({_WITH_WEIGHTS}), not with {to}")
+        write_text(out, export_text(network, to, f"{comment}\n{summary(network)}"))
     print(out)
+
+
+_WITH_WEIGHTS = ", ".join(get_args(WeightsFormat))
+_LARGEST_SIDE = 4096
+
+
+def _export_weights(
+    network: Network,
+    to: WeightsFormat,
+    out: Path,
+    comment: str,
+    weights: Path | None,
+    seed: int | None,
+    resolution: int | None,
+    fold: bool,
+) -> None:
+    """Write the network with weights of a file, or with fresh ones, and say which."""
+    if to == "safetensors":
+        for option, given in (("--resolution", resolution is not None), ("--fold", fold)):
+            if given:
+                raise InputError(f"{option}: goes with a graph (onnx, torch_export), not with {to}")
+    if resolution is not None and not 1 <= resolution <= _LARGEST_SIDE:
+        raise InputError(f"--resolution: {resolution} must lie between 1 and {_LARGEST_SIDE}")
+    if weights is not None and weights.suffix != ".safetensors":
+        raise InputError(f"--weights: {weights} must be a .safetensors file of ours")
+    if seed is not None and weights is not None:
+        raise InputError(f"--seed: {seed} goes with fresh weights, and {weights} has weights")
+    if seed is not None and not 0 <= seed < 2**63:
+        raise InputError(f"--seed: {seed} must lie between 0 and 2**63 - 1")
+    import torch
+
+    from anynet.exchange.folding import fold_batch_norms
+    from anynet.exchange.safetensors import load_safetensors
+    from anynet.model import build
+
+    if weights is not None:
+        module = load_safetensors(weights)
+        if module.network != network:
+            raise InputError(f"--weights: {weights} holds weights of another network")
+        comment += f"\nweights of {weights}"
+    else:
+        module = build(network, generator=torch.Generator().manual_seed(seed or 0)).eval()
+        fresh = f"weights are fresh (seed {seed or 0}), not trained"
+        print(f"anynet: {out}: {fresh}", file=sys.stderr)
+        comment += f"\n{fresh}"
+    if fold:
+        module = fold_batch_norms(module)
+        comment += "\nbatch norms folded"
+    note = f"{comment}\n{summary(network)}"
+    export_weights(module, to, out, resolution=resolution or DEFAULT_RESOLUTION, note=note)
 
 
 def _best(run: str, space: str | None) -> tuple[Network, str]:

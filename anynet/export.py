@@ -1,4 +1,4 @@
-"""Networks to and from files: our YAML, and pycls YAML.
+"""Networks to and from files: our YAML, pycls YAML, and what `exchange` writes for other libraries.
 
 Exports carry the *resolved* stages, because libraries disagree about the group fix.
 """
@@ -6,18 +6,28 @@ Exports carry the *resolved* stages, because libraries disagree about the group 
 from __future__ import annotations
 
 import os
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from anynet.counting import DEFAULT_RESOLUTION, cost
 from anynet.errors import InputError
+from anynet.exchange.d2l import to_d2l
+from anynet.exchange.metadata import SUFFIXES, read_network
+from anynet.exchange.timm import to_timm
+from anynet.exchange.torchvision import to_torchvision
 from anynet.files import decode, parse_yaml, read_text, to_yaml
 from anynet.network import Network, Stage, Stem, require_ratio
 from anynet.regnet import RegNet
 from anynet.textbook import names, textbook_network
 
-Format = Literal["anynet", "pycls"]
+if TYPE_CHECKING:
+    from anynet.model import AnyNet
+
+TextFormat = Literal["anynet", "pycls", "torchvision", "timm", "d2l"]
+WeightsFormat = Literal["onnx", "safetensors", "torch_export"]
+Format = Literal[TextFormat, WeightsFormat]
 
 _PYCLS_STEMS = {"simple": "simple_stem_in", "cifar": "res_stem_cifar", "imagenet": "res_stem_in"}
 _PYCLS_BLOCKS = {
@@ -238,11 +248,46 @@ def _stem_of(section: str, name: str) -> str:
     raise ValueError(f"{section}.STEM_TYPE: {name!r} is not one of {known}")
 
 
-def export_text(network: Network, to: Format, comment: str = "") -> str:
+_RULE = (
+    "The stages are resolved: quantized, and fitted to the group widths by pycls's rule\n"
+    "(adjust_block_compatibility, halves to even). Other libraries round otherwise."
+)
+
+
+def export_text(network: Network, to: TextFormat, comment: str = "") -> str:
     """The text of the file that holds `network` in the format `to`. Raises InputError."""
+    if to == "anynet":
+        return network.to_yaml(comment)
     if to == "pycls":
-        return "".join(f"# {line}\n" for line in comment.splitlines()) + to_pycls(network)
-    return network.to_yaml(comment)
+        return _comment(comment) + to_pycls(network)
+    code = {"torchvision": to_torchvision, "timm": to_timm, "d2l": to_d2l}[to](network)
+    return _comment(f"{comment}\n{_RULE}") + code
+
+
+def _comment(text: str) -> str:
+    return "".join(f"# {line}".rstrip() + "\n" for line in text.splitlines())
+
+
+def export_weights(
+    module: AnyNet,
+    to: WeightsFormat,
+    path: str | os.PathLike[str],
+    *,
+    resolution: int = DEFAULT_RESOLUTION,
+    note: str = "",
+) -> Path:
+    """Write the module with its weights in the format `to`; `resolution` is a graph's. InputError.
+
+    `note` is kept in the file's metadata, beside the network.
+    """
+    if to == "safetensors":
+        from anynet.exchange.safetensors import save_safetensors
+
+        return save_safetensors(module, path, note)
+    from anynet.exchange.graphs import save_onnx, save_torch_export
+
+    save = save_onnx if to == "onnx" else save_torch_export
+    return save(module, path, resolution=resolution, note=note)
 
 
 def summary(network: Network, resolution: int = DEFAULT_RESOLUTION) -> str:
@@ -255,15 +300,21 @@ def summary(network: Network, resolution: int = DEFAULT_RESOLUTION) -> str:
 
 
 def load_network(name_or_path: str) -> Network:
-    """A network by name, or from a file of ours (YAML or JSON) or of pycls. Raises InputError."""
+    """A network by name, from a file of ours (YAML or JSON), of pycls, or with weights in it.
+
+    Files with weights (.safetensors, .pt2, .onnx) hold the network in their metadata. Raises
+    InputError.
+    """
     if name_or_path in names():
         return textbook_network(name_or_path)
-    file_like = "/" in name_or_path or name_or_path.endswith((".yaml", ".yml", ".json"))
+    file_like = "/" in name_or_path or name_or_path.endswith((".yaml", ".yml", ".json", *SUFFIXES))
     if not file_like and not os.path.exists(name_or_path):
         try:
             return textbook_network(name_or_path)
         except ValueError as error:
             raise InputError(str(error)) from None
+    if name_or_path.endswith(SUFFIXES):
+        return read_network(name_or_path)
     text = read_text(name_or_path)
     data = parse_yaml(text, name_or_path)
     if isinstance(data, dict) and "MODEL" in data:

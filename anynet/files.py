@@ -153,18 +153,24 @@ def write_text(path: str | os.PathLike[str], text: str) -> Path:
     """Write a file whole or not at all: into a temporary neighbor, then renamed onto `path`.
 
     A link is followed; what is no plain file (a pipe, /dev/stdout) is written to as it is.
+    Raises InputError where it cannot be written.
     """
+    return write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
+    """Write a file as `write_text` does, whole or not at all. Raises InputError."""
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and not path.is_file() and not path.is_dir():
-            path.write_text(text, encoding="utf-8")
+            path.write_bytes(data)
             return path
         target = path.resolve()
         handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:40]}.")
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
             umask = os.umask(0)

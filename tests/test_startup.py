@@ -9,7 +9,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-HEAVY = ("torch", "torchvision", "ray", "pandas", "matplotlib", "optuna", "sklearn", "scipy")
+HEAVY = (
+    "torch",
+    "torchvision",
+    "timm",
+    "onnx",
+    "ray",
+    "pandas",
+    "matplotlib",
+    "optuna",
+    "sklearn",
+    "scipy",
+)
 
 
 def heavy_after(code: str) -> list[str]:

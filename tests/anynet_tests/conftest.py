@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
 from anynet.blocks import BLOCKS, HEADS, STEMS
 from anynet.network import Head, Network, Stage, Stem
+
+if TYPE_CHECKING:
+    from anynet.model import AnyNet
 
 RATIOS = (1, 2, 3, 4, 1 / 2, 1 / 4)
 
@@ -65,3 +69,40 @@ def own_blocks() -> Iterator[None]:
     yield
     BLOCKS.clear()
     BLOCKS.update(before)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Small layers on busy cores spend their time in waiting for each other's threads."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def trained() -> Callable[[Network], AnyNet]:
+    """A function from a network to its module as after training: statistics that are not 0 and 1.
+
+    The module is in eval mode.
+    """
+    import torch
+
+    from anynet.model import build
+
+    def make(network: Network) -> AnyNet:
+        generator = torch.Generator().manual_seed(7)
+        module = build(network, generator=generator)
+        for layer in module.modules():
+            if isinstance(layer, torch.nn.BatchNorm2d):
+                layer.weight.data.uniform_(0.5, 1.5, generator=generator)
+                layer.bias.data.normal_(0, 0.1, generator=generator)
+                layer.running_mean.normal_(0, 0.1, generator=generator)
+                layer.running_var.uniform_(0.5, 1.5, generator=generator)
+            elif isinstance(layer, torch.nn.Linear):
+                layer.bias.data.normal_(0, 0.1, generator=generator)
+        return module.eval()
+
+    return make

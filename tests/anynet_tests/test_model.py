@@ -16,14 +16,7 @@ from anynet.network import Head, Network, Stage, Stem
 from anynet.space import DesignSpace
 from anynet.textbook import textbook_network
 
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Threads that wait for each other make these small layers fifty times slower."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def small(**changes) -> Network:

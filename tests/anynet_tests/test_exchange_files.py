@@ -1,0 +1,230 @@
+"""Weights and graphs as files: what was saved is what is loaded, and what is refused."""
+
+from __future__ import annotations
+
+import builtins
+import struct
+
+import pytest
+import torch
+from torch import nn
+
+from anynet.blocks import register_block
+from anynet.cli import run
+from anynet.errors import InputError
+from anynet.exchange.folding import fold_batch_norms
+from anynet.exchange.safetensors import load_safetensors, save_safetensors
+from anynet.export import export_weights, load_network
+from anynet.layers import Conv, Norm
+from anynet.network import Network, Stage, Stem
+from anynet.textbook import textbook_network
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SMALL = Network(
+    (
+        Stage(2, 16, 2, "y", bottleneck_ratio=2, group_width=2),
+        Stage(1, 24, 1, "res_basic"),
+        Stage(2, 24, 2, "vanilla"),
+        Stage(2, 24, 1, "res_bottleneck_linear", group_width=1),
+        Stage(1, 32, 2, "x", group_width=8),
+    ),
+    Stem("imagenet", 8),
+    input_channels=1,
+    classes=5,
+)
+"""Every block, the stem with pooling, narrow groups."""
+
+
+def scores(module, images):
+    with torch.no_grad():
+        return module(images)
+
+
+def of_file(path, to):
+    """A function from images to scores that runs the file with its own library."""
+    if to == "onnx":
+        import onnx
+        import onnxruntime
+
+        onnx.checker.check_model(onnx.load(path))
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        return lambda x: torch.from_numpy(session.run(["scores"], {"images": x.numpy()})[0])
+    if to == "torch_export":
+        return torch.export.load(str(path)).module()
+    return load_safetensors(path)
+
+
+FORMATS = {
+    "onnx": (".onnx", 1e-4),
+    "torch_export": (".pt2", 1e-5),
+    "safetensors": (".safetensors", 1e-5),
+}
+
+
+@pytest.mark.parametrize("fold", [False, True])
+@pytest.mark.parametrize("to", FORMATS)
+def test_a_file_has_the_outputs_and_the_network(trained, tmp_path, to, fold):
+    if fold and to == "safetensors":
+        return
+    suffix, tolerance = FORMATS[to]
+    module = trained(SMALL)
+    path = tmp_path / f"small{suffix}"
+    saved = fold_batch_norms(module) if fold else module
+    assert export_weights(saved.train(), to, path, resolution=32, note="two\nlines") == path
+    assert saved.training
+    module.eval()
+    images = torch.randn(3, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    runs = of_file(path, to)
+    for batch in (images, images[:1]):
+        assert (scores(runs, batch) - scores(module, batch)).abs().max() < tolerance
+    assert load_network(str(path)) == SMALL
+
+
+@pytest.mark.parametrize("name", ["regnetx_200mf", "regnety_400mf", "resnext50_32x4d"])
+def test_folding_keeps_the_outputs(trained, name):
+    module = trained(textbook_network(name)).train()
+    folded = fold_batch_norms(module)
+    assert module.training
+    assert not folded.training
+    assert not [m for m in folded.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    assert (scores(folded, images) - scores(module.eval(), images)).abs().max() < 1e-5
+
+
+def test_a_norm_that_follows_no_convolution_stays(own_blocks, trained):
+    register_block("norm_first")(lambda width_in, width, stride: (Norm(), Conv(width, 3, stride)))
+    module = trained(Network((Stage(2, 8, 2, "norm_first"),), classes=3))
+    folded = fold_batch_norms(module)
+    assert sum(isinstance(m, nn.BatchNorm2d) for m in folded.modules()) == 2
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert (scores(folded, images) - scores(module, images)).abs().max() < 1e-5
+
+
+def test_safetensors_keep_every_bit(trained, tmp_path):
+    module = trained(SMALL)
+    loaded = load_safetensors(save_safetensors(module, tmp_path / "a.safetensors", "note"))
+    assert loaded.network == SMALL
+    assert not loaded.training
+    for (key, value), (other, copy) in zip(
+        module.state_dict().items(), loaded.state_dict().items(), strict=True
+    ):
+        assert key == other
+        assert torch.equal(value, copy)
+
+
+def one_line(caught):
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt2", ".onnx"])
+def test_files_that_are_none_of_ours_are_refused(tmp_path, suffix):
+    with pytest.raises(InputError) as caught:
+        load_network(str(tmp_path / f"none{suffix}"))
+    assert one_line(caught).endswith(": no such file")
+    for content in (b"", b"\xff" * 40, struct.pack("<Q", 4) + b"[12]"):
+        (tmp_path / f"bad{suffix}").write_bytes(content)
+        with pytest.raises(InputError) as caught:
+            load_network(str(tmp_path / f"bad{suffix}"))
+        assert f"bad{suffix}: " in one_line(caught)
+
+
+def test_safetensors_of_others_are_refused(trained, tmp_path):
+    from safetensors.torch import save_file
+
+    path = tmp_path / "x.safetensors"
+    save_file({"w": torch.zeros(1)}, path)
+    with pytest.raises(InputError, match=r"x.safetensors: no file of anynet \(anynet.network is"):
+        load_network(str(path))
+    save_file({"w": torch.zeros(1)}, path, {"anynet.network": SMALL.to_json()})
+    with pytest.raises(InputError, match=r"anynet.version: None, but this anynet reads 1"):
+        load_network(str(path))
+    texts = {"anynet.version": "1", "anynet.network": SMALL.to_json()}
+    save_file({"w": torch.zeros(1)}, path, texts)
+    assert load_network(str(path)) == SMALL
+    with pytest.raises(InputError) as caught:
+        load_safetensors(path)
+    assert "not the weights of its network" in one_line(caught)
+    save_file({"w": torch.zeros(1)}, path, texts | {"anynet.network": '{"stages": []}'})
+    with pytest.raises(InputError, match=r"must hold at least one stage"):
+        load_network(str(path))
+
+
+def test_the_command_exports_fresh_weights_and_says_so(tmp_path, capsys):
+    (tmp_path / "n.yaml").write_text(SMALL.to_yaml())
+    network, saved = str(tmp_path / "n.yaml"), str(tmp_path / "w.safetensors")
+    assert run(["export", network, "--to", "safetensors", "--seed", "3", "--out", saved]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == f"{saved}\n"
+    assert captured.err == f"anynet: {saved}: weights are fresh (seed 3), not trained\n"
+    weights = load_safetensors(saved)
+    for extra in ([saved], [network, "--weights", saved]):
+        out = str(tmp_path / "n.pt2")
+        command = ["export", *extra, "--to", "torch_export", "--fold", "--resolution", "32"]
+        assert run([*command, "--out", out]) == 0
+        assert capsys.readouterr() == (f"{out}\n", "")
+        images = torch.randn(2, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+        runs = torch.export.load(out).module()
+        assert (scores(runs, images) - scores(weights, images)).abs().max() < 1e-5
+    assert run(["cost", saved]) == 0
+
+
+@pytest.mark.parametrize("to", ["torchvision", "timm", "d2l"])
+def test_the_command_writes_code(tmp_path, to):
+    out = tmp_path / "model.py"
+    assert run(["export", "regnetx_200mf", "--to", to, "--out", str(out)]) == 0
+    text = out.read_text()
+    assert text.startswith("# regnetx_200mf\n# at 224x224: 2,684,792 params, ")
+    assert "pycls's rule" in text
+    assert "def build(" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--to", "timm", "--fold"], "--fold: goes with weights (onnx, safetensors, torch_export"),
+        (["--seed", "1"], "--seed: goes with weights"),
+        (["--to", "safetensors", "--fold"], "--fold: goes with a graph (onnx, torch_export), not"),
+        (["--to", "onnx", "--resolution", "0"], "--resolution: 0 must lie between 1 and 4096"),
+        (["--to", "onnx", "--seed", "-1"], "--seed: -1 must lie between 0 and"),
+        (["--to", "onnx", "--weights", "n.pt"], "--weights: n.pt must be a .safetensors file"),
+        (["--to", "onnx", "--weights", "n.safetensors"], "n.safetensors: no such file"),
+        (
+            ["--to", "onnx", "--weights", "n.safetensors", "--seed", "1"],
+            "--seed: 1 goes with fresh weights, and n.safetensors has weights",
+        ),
+        (["--to", "keras"], "keras"),
+    ],
+)
+def test_the_command_refuses_in_one_line(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert run(["export", "regnetx_200mf", *arguments, "--out", "x"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert message in captured.err
+    assert not (tmp_path / "x").exists()
+
+
+def test_weights_of_another_network_are_refused(trained, tmp_path, capsys):
+    path = str(save_safetensors(trained(SMALL), tmp_path / "w.safetensors"))
+    out = ["--out", str(tmp_path / "x.onnx")]
+    assert run(["export", path, "--to", "onnx", "--classes", "9", *out]) == 2
+    assert "holds weights of another network" in capsys.readouterr().err
+
+
+def test_a_library_that_is_missing_is_named_with_its_extra(tmp_path, monkeypatch, capsys):
+    real = builtins.__import__
+
+    def without(name, *rest):
+        if name.split(".")[0] == "onnx":
+            raise ModuleNotFoundError("No module named 'onnx'", name="onnx")
+        return real(name, *rest)
+
+    monkeypatch.setitem(__import__("sys").modules, "onnx", None)
+    monkeypatch.setattr(builtins, "__import__", without)
+    out = str(tmp_path / "x.onnx")
+    assert run(["export", "regnetx_200mf", "--to", "onnx", "--out", out]) == 2
+    assert "onnx is not installed: pip install 'anynet-nas[onnx]'" in capsys.readouterr().err
