@@ -108,7 +108,7 @@ def _shown(value: Any) -> str:
 def read_text(path: str | os.PathLike[str]) -> str:
     """The text of a file. Raises InputError where it is not there or not readable."""
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except IsADirectoryError:

@@ -6,8 +6,10 @@ A Ray that is started here listens on the loopback interface only, without a das
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import re
 import socket
 import warnings
 from typing import Any
@@ -81,7 +83,7 @@ class RayPool:
         try:
             return ray.get(self._idle[0].resolve.remote(recipe))
         except RayError as error:
-            raise WorkFailed(f"a worker did not start: {first_line(error)}") from None
+            raise WorkFailed(f"a worker did not start: {_cause(error)}") from None
 
     def submit(self, task: Task) -> None:
         """Start a task on an idle actor."""
@@ -98,7 +100,7 @@ class RayPool:
             actor = self._start()
             outcome = Outcome(
                 state="failed",
-                reason=f"the worker died: {first_line(error)}",
+                reason=f"the worker died: {_cause(error)}",
                 started=now(),
                 seconds=0.0,
                 worker="",
@@ -116,13 +118,21 @@ class RayPool:
             ray.kill(actor)
 
 
+def _cause(error: RayError) -> str:
+    """What happened, without Ray's account of where: the last line of its message."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return re.sub(r"\x1b\[\d+m", "", lines[-1]) if lines else type(error).__name__
+
+
 def _connect(address: str | None, data: DataSet) -> None:
     quiet: dict[str, Any] = {
         "log_to_driver": False,
         "logging_level": logging.ERROR,
         "include_dashboard": False,
     }
-    with warnings.catch_warnings():
+    # Ray puts the driver's folder into its workers' path, ahead of what is installed; a folder
+    # called `search` or `analysis` where the user stands would take our packages' place.
+    with warnings.catch_warnings(), contextlib.chdir(os.path.abspath(os.sep)):
         warnings.simplefilter("ignore")
         if address is None:
             ray.init(

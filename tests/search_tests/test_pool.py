@@ -98,7 +98,7 @@ def test_a_worker_that_cannot_start_is_one_line(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("search.pool._Actor", Broken)
     assert run(["sweep", str(path), "--out", str(tmp_path / "run")]) == 1
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("anynet: a worker did not start: ")
+    assert last == "anynet: a worker did not start: ImportError: No module named 'torch'"
     assert not ray.is_initialized()
 
 
@@ -148,6 +148,18 @@ def test_a_killed_sweep_started_again_equals_an_undisturbed_one(tmp_path, sent):
     trials = read_trials(out)
     assert len(trials) == len({trial.trial for trial in trials}) == 14
     assert results(trials) == results(whole)
+
+
+@pytest.mark.slow
+def test_folders_named_as_our_packages_where_the_user_stands_shadow_nothing(tmp_path, monkeypatch):
+    for name in ("anynet", "search", "analysis"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise RuntimeError('shadowed')")
+    monkeypatch.chdir(tmp_path)
+    sweep = parse_sweep(SWEEP.format(networks=2, epochs=1), "s.yaml")
+    trials = run_sweep(sweep, "run", pool)
+    assert {trial.state for trial in trials} == {"complete"}
+    assert (tmp_path / "run" / "trials.jsonl").exists()
 
 
 def lines(ledger: Path) -> int:
