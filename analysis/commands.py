@@ -24,6 +24,7 @@ from anynet.export import (
 from anynet.files import to_json, write_text
 from anynet.network import Network
 from anynet.terminal import Whole, print_json, print_table
+from search.trial import LEDGER_NAME
 
 
 def edf(
@@ -56,7 +57,10 @@ def edf(
 
     if not runs:
         raise InputError("RUN: give at least one run")
-    edfs = edfs_by_population(load_runs(runs))
+    frame = load_runs(runs)
+    for run, part in frame.groupby("run", sort=False):
+        _say_unfinished(str(run), len(part))
+    edfs = edfs_by_population(frame)
     save_edfs(edfs, out, title)
     if json:
         print_json(
@@ -129,8 +133,13 @@ def export(
     fold
         Fold the batch norms of a graph into its convolutions.
     """
+    _spare_runs(out)
+    side: int | None = None
     if os.path.isdir(source):
+        from analysis.results import run_resolution
+
         network, comment = _best(source, space)
+        side = run_resolution(source)
     elif space is not None:
         raise InputError(f"--space: {space!r} goes with a run, and {source} is not a folder")
     else:
@@ -155,8 +164,15 @@ def export(
         ):
             if given:
                 raise InputError(f"{option}: goes with weights ({_WITH_WEIGHTS}), not with {to}")
-        write_text(out, export_text(network, to, f"{comment}\n{summary(network)}"))
+        text = f"{comment}\n{summary(network, side or DEFAULT_RESOLUTION)}"
+        write_text(out, export_text(network, to, text))
     print(out)
+
+
+def _spare_runs(out: Path) -> None:
+    """Refuse to write over what a run consists of."""
+    if out.exists() and (out.parent / LEDGER_NAME).exists():
+        raise InputError(f"--out: {out}: is a file of a run; give another path")
 
 
 _WITH_WEIGHTS = ", ".join(get_args(WeightsFormat))
@@ -209,11 +225,21 @@ def _export_weights(
     export_weights(module, to, out, resolution=resolution or DEFAULT_RESOLUTION, note=note)
 
 
+def _say_unfinished(run: str, recorded: int) -> None:
+    """Say on standard error that a run is not what it will be: fast networks end first."""
+    from analysis.results import planned_trials
+
+    planned = planned_trials(run)
+    if planned is not None and recorded < planned:
+        print(f"anynet: {run}: {recorded} of {planned} trials recorded so far", file=sys.stderr)
+
+
 def _best(run: str, space: str | None) -> tuple[Network, str]:
     """The network of least error of a run, and a line that says where it comes from."""
     from analysis.results import load_runs
 
     frame = load_runs([run])
+    _say_unfinished(run, len(frame))
     if space is not None:
         known = sorted(frame["space"].unique())
         if space not in known:
@@ -223,9 +249,10 @@ def _best(run: str, space: str | None) -> tuple[Network, str]:
     if frame.empty:
         raise InputError(f"{run}: no complete trial to export yet")
     best = frame.sort_values("error", kind="stable").iloc[0]
+    epochs = f"{best['epochs']} epoch" + ("s" if best["epochs"] > 1 else "")
     comment = (
         f"trial {best['trial']} of {run}: validation error {best['error']:.2f}% after "
-        f"{best['epochs']} epochs, the least of {len(frame)}\n"
+        f"{epochs}, the least of {len(frame)}\n"
         f"drawn: {to_json(best['drawn'])}"
     )
     return best["network"], comment

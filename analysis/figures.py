@@ -17,7 +17,10 @@ from anynet.errors import InputError
 FORMATS = (".png", ".svg", ".pdf")
 
 # Okabe and Ito's colors, which the color-blind tell apart, dark ones first; line styles differ
-# too, for print in gray.
+# too, for print in gray, and make 28 pairs before one comes again.
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_LINES = ("-", "--", "-.", ":")
+_PAIRS = [(_COLORS[i % 7], _LINES[i % 4]) for i in range(28)]
 _STYLE = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -29,9 +32,8 @@ _STYLE = {
     "savefig.dpi": 200,
     "svg.fonttype": "none",
     "axes.prop_cycle": cycler(
-        color=["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"],
-    )
-    + cycler(linestyle=["-", "--", "-.", ":", "-", "--", "-."]),
+        color=[color for color, _ in _PAIRS], linestyle=[line for _, line in _PAIRS]
+    ),
 }
 
 

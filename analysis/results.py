@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from anynet.errors import InputError
+from anynet.files import parse_yaml, read_text
 from search.trial import Trial, last_attempts, read_trials
 
 COLUMNS: dict[str, str] = {
@@ -52,6 +53,23 @@ def load_runs(runs: Sequence[str | os.PathLike[str]]) -> pd.DataFrame:
         rows += [_row(name, trial) for trial in trials]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     return frame.astype({"error": float})
+
+
+def planned_trials(run: str | os.PathLike[str]) -> int | None:
+    """How many trials a run is to have in all; None where its folder does not say."""
+    try:
+        with open(Path(run) / "population.jsonl", "rb") as file:
+            return sum(1 for _ in file)
+    except OSError:
+        return None
+
+
+def run_resolution(run: str | os.PathLike[str]) -> int | None:
+    """Side in pixels of the images of a run; None where its folder does not say."""
+    path = Path(run) / "data.yaml"
+    data = parse_yaml(read_text(path), str(path)) if path.exists() else None
+    side = data.get("resolution") if isinstance(data, dict) else None
+    return side if isinstance(side, int) else None
 
 
 def _row(run: str, trial: Trial) -> dict[str, object]:

@@ -77,6 +77,8 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of a pipe went away, which is no error of ours
         return 0
+    except OSError as error:  # standard output is full, say
+        return _fail(f"{error.filename or 'output'}: {error.strerror or error}", 1)
     return result if isinstance(result, int) else 0
 
 

@@ -213,7 +213,7 @@ def _explain(message: str, data: Any, kind: Any) -> str:
     if unknown:
         name = " ".join(unknown["name"].split())
         field = f"{path}.{name}" if path else name
-        nearest = difflib.get_close_matches(name, sorted(_field_names(kind)), n=1)
+        nearest = difflib.get_close_matches(name, sorted(_field_names(kind) - {name}), n=1)
         hint = f"; did you mean `{nearest[0]}`?" if nearest else ""
         return f"{field}: no such field{hint}"
     if _FIELD.match(rule):  # raised by a struct's own check, which names its field and value itself

@@ -32,7 +32,7 @@ def sweep(
     Parameters
     ----------
     file
-        The sweep file (YAML).
+        The sweep file (YAML): a space and a data set at least. docs/sweep.md lists every field.
     out
         Folder of the run: what is sampled, trained and recorded.
     address

@@ -36,6 +36,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     worker: str
     traceback: str | None = None
+    worker_died: bool = False
+    """It failed because its process ended: another try may succeed."""
 
 
 class Executor(Protocol):

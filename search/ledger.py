@@ -25,7 +25,10 @@ class Ledger:
     """
 
     def __init__(self, run: Path) -> None:
-        run.mkdir(parents=True, exist_ok=True)
+        try:
+            run.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"--out: {run}: cannot be made: {error.strerror}") from None
         self.path = run / LEDGER_NAME
         self._lock = FileLock(run / ".lock")
         try:

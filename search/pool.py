@@ -10,8 +10,11 @@ import contextlib
 import logging
 import os
 import re
+import signal
 import socket
+import threading
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 from anynet.errors import InputError, WorkFailed
@@ -60,7 +63,8 @@ class RayPool:
     ) -> None:
         self._ours = not ray.is_initialized()
         if self._ours:
-            _connect(address, data)
+            with _interrupts_deferred():
+                _connect(address, data)
         try:
             self.slots = min(_room(resources), tasks)
             self._resources = resources
@@ -105,6 +109,7 @@ class RayPool:
                 seconds=0.0,
                 worker="",
                 traceback=str(error),
+                worker_died=True,
             )
         self._idle.append(actor)
         return task, outcome
@@ -112,10 +117,27 @@ class RayPool:
     def close(self) -> None:
         """Stop the actors, and Ray where it was started here."""
         if self._ours:
-            ray.shutdown()
+            with _interrupts_deferred():
+                ray.shutdown()
             return
         for actor in [*self._idle, *(actor for actor, _ in self._running.values())]:
             ray.kill(actor)
+
+
+@contextlib.contextmanager
+def _interrupts_deferred() -> Iterator[None]:
+    """Hold a Ctrl-C back until the end: Ray may crash where one interrupts its start or stop."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pending: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: pending.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pending:
+        raise KeyboardInterrupt
 
 
 def _cause(error: RayError) -> str:

@@ -1,13 +1,17 @@
 """The driver of a sweep: sample, dispatch, record, resume.
 
-It owns the run folder: `sweep.yaml` (as resolved), `population.jsonl` (what is to be trained),
-`trials.jsonl` (what was), `logs/` (tracebacks of failed trials).
+It owns the run folder: `sweep.yaml` (as resolved), `data.yaml` (what the images were),
+`population.jsonl` (what is to be trained), `trials.jsonl` (what was), `logs/` (tracebacks of
+failed trials).
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import textwrap
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -16,7 +20,7 @@ import msgspec
 from msgspec.structs import replace
 
 from anynet.errors import InputError
-from anynet.files import read_text, to_yaml, write_text
+from anynet.files import parse_yaml, read_text, to_yaml, write_text
 from anynet.network import Network
 from anynet.sampling import seeded
 from search.data import DataSet, load
@@ -24,10 +28,13 @@ from search.executor import Executor, Outcome, Task
 from search.ledger import Ledger
 from search.recipe import Recipe
 from search.sweep_file import Resources, Sweep, parse_sweep
-from search.trial import Trial, last_attempts, trial_seed
+from search.trial import LEDGER_NAME, Trial, last_attempts, trial_seed
 
 SWEEP_NAME = "sweep.yaml"
 POPULATION_NAME = "population.jsonl"
+DATA_NAME = "data.yaml"
+_RETRIES = 2
+"""How often a trial whose worker died is given to another one."""
 
 
 class Planned(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,8 +97,14 @@ def run_sweep(
     out = Path(out)
     watcher = watcher or Watcher()
     with Ledger(_run_folder(out)) as ledger:
-        sweep = _agree(sweep, out, source)
+        if not ledger.trials:  # a start that was given up decides nothing
+            (out / POPULATION_NAME).unlink(missing_ok=True)
+        elif not (out / SWEEP_NAME).exists():
+            raise InputError(f"{out}: has trials but no {SWEEP_NAME}, so whose they are is unknown")
+        sweep = _agree(sweep, out, source, begun=bool(ledger.trials))
         data = load(sweep.data, source=source, on_progress=watcher.loading)
+        if ledger.trials:
+            _require_same_data(data, out)
         planned = _population(sweep, data, out, watcher)
         by_name = {plan.trial: plan for plan in planned}
         finished = {trial.trial for trial in ledger.trials}
@@ -110,8 +123,8 @@ def run_sweep(
             queue = [
                 Task(plan.trial, plan.network, plan.seed, sweep.epochs, recipe) for plan in waiting
             ]
-            for task, outcome in _train(pool, queue):
-                trial = _trial(by_name[task.trial], task, outcome)
+            for task, outcome, attempt in _train(pool, queue):
+                trial = _trial(by_name[task.trial], task, outcome, attempt)
                 ledger.append(trial)
                 if outcome.traceback:
                     write_text(out / "logs" / f"{task.trial}.log", outcome.traceback)
@@ -127,19 +140,20 @@ def _run_folder(out: Path) -> Path:
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file, where a run's folder is expected")
     if out.is_dir() and any(out.iterdir()):
-        ours = {SWEEP_NAME, POPULATION_NAME, ".lock"}
+        ours = {SWEEP_NAME, POPULATION_NAME, DATA_NAME, LEDGER_NAME, ".lock"}
         if not any((out / name).exists() for name in ours):
             raise InputError(f"{out}: is not empty and not a run; give --out another folder")
     return out
 
 
-def _agree(sweep: Sweep, out: Path, source: str) -> Sweep:
+def _agree(sweep: Sweep, out: Path, source: str, begun: bool) -> Sweep:
     """The sweep with the choices that its run folder has made already.
 
     Raises InputError, naming the first field that differs, where the folder is another sweep's.
+    A run of ours in which nothing was recorded yet (`begun` is false) is begun anew.
     """
     path = out / SWEEP_NAME
-    if not path.exists():
+    if not path.exists() or (not begun and (out / DATA_NAME).exists()):
         return sweep
     before = parse_sweep(read_text(path), str(path))
     chosen = {
@@ -171,7 +185,43 @@ def _difference(then: Any, now: Any, at: str = "") -> Iterable[tuple[str, tuple[
         for i, (a, b) in enumerate(zip(then, now, strict=True)):
             yield from _difference(a, b, f"{at}[{i}]")
     elif then != now:
-        yield at, (json.dumps(then), json.dumps(now))
+        yield at, (_brief(then), _brief(now))
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, list | tuple) and any(isinstance(item, dict) for item in value):
+        return f"a list of {len(value)}"
+    return textwrap.shorten(json.dumps(value), 80, placeholder=" ...")
+
+
+def _fingerprint(data: DataSet) -> dict[str, Any]:
+    """What tells whether a data set is the one that a run began with."""
+    digest = hashlib.blake2b(digest_size=16)
+    for split in (data.train, data.validation):
+        digest.update(split.images.data)
+        digest.update(split.labels.data)
+    return {
+        "name": data.name,
+        "classes": list(data.classes),
+        "channels": data.channels,
+        "resolution": data.resolution,
+        "train_images": len(data.train),
+        "validation_images": len(data.validation),
+        "digest": digest.hexdigest(),
+    }
+
+
+def _require_same_data(data: DataSet, out: Path) -> None:
+    """Raise InputError where the images are not those that the run's trials were trained on."""
+    path = out / DATA_NAME
+    if not path.exists():  # a run of before this was recorded
+        return
+    then = parse_yaml(read_text(path), str(path))
+    for field, (before, now) in _difference(then, _fingerprint(data)):
+        raise InputError(
+            f"{path}: {field} was {before} when this run began and is {now} now; its trials would "
+            "not compare: restore the data, or give --out another folder"
+        )
 
 
 def _population(sweep: Sweep, data: DataSet, out: Path, watcher: Watcher) -> list[Planned]:
@@ -209,6 +259,8 @@ def _population(sweep: Sweep, data: DataSet, out: Path, watcher: Watcher) -> lis
         for i in range(sweep.networks)
         for population in populations
     ]
+    write_text(out / DATA_NAME, to_yaml(_fingerprint(data)))
+    write_text(out / SWEEP_NAME, to_yaml(sweep))
     write_text(path, "".join(msgspec.json.encode(plan).decode() + "\n" for plan in planned))
     return planned
 
@@ -220,9 +272,14 @@ def _planned(line: str, source: str) -> Planned:
         raise InputError(f"{source}: not a planned trial: {error}") from None
 
 
-def _train(pool: Executor, queue: list[Task]) -> Iterable[tuple[Task, Outcome]]:
-    """Keep the pool full until the queue is empty and everything has ended."""
+def _train(pool: Executor, queue: list[Task]) -> Iterable[tuple[Task, Outcome, int]]:
+    """Keep the pool full until the queue is empty and everything has ended.
+
+    Yields each task that ended, with its outcome and the number of its attempts. A task whose
+    worker died is given to another one, `_RETRIES` times.
+    """
     waiting = iter(queue)
+    attempts: Counter[str] = Counter()
     running = 0
     for task in waiting:
         pool.submit(task)
@@ -231,15 +288,19 @@ def _train(pool: Executor, queue: list[Task]) -> Iterable[tuple[Task, Outcome]]:
             break
     while running:
         task, outcome = pool.next()
+        attempts[task.trial] += 1
+        if outcome.worker_died and attempts[task.trial] <= _RETRIES:
+            pool.submit(task)
+            continue
         running -= 1
-        yield task, outcome  # recorded before its place is filled
+        yield task, outcome, attempts[task.trial]  # recorded before its place is filled
         following = next(waiting, None)
         if following is not None:
             pool.submit(following)
             running += 1
 
 
-def _trial(plan: Planned, task: Task, outcome: Outcome) -> Trial:
+def _trial(plan: Planned, task: Task, outcome: Outcome, attempt: int) -> Trial:
     return Trial(
         trial=plan.trial,
         space=plan.space,
@@ -250,6 +311,7 @@ def _trial(plan: Planned, task: Task, outcome: Outcome) -> Trial:
         activations=plan.activations,
         seed=task.seed,
         epochs=task.epochs,
+        attempt=attempt,
         state=outcome.state,
         reason=outcome.reason,
         error=outcome.error,

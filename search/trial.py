@@ -76,6 +76,8 @@ def decode_trials(data: bytes, source: str) -> list[Trial]:
     """
     trials = []
     for number, line in enumerate(data.split(b"\n")[:-1], start=1):
+        if not line.strip():
+            continue
         try:
             trials.append(_DECODER.decode(line))
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:

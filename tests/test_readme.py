@@ -39,6 +39,22 @@ def test_the_sweep_file_is_one(readme):
     assert [space.name for space in sweep.space] == ["anynetx_a", "regnetx"]
 
 
+def test_the_page_on_sweep_files_names_every_field_with_its_default(request):
+    from search.recipe import Recipe
+    from search.sweep_file import DataSpec, Resources, Sweep
+
+    text = (request.config.rootpath / "docs" / "sweep.md").read_text()
+    (example,) = blocks(text, "yaml")
+    assert parse_sweep(example, "sweep.md").networks == 100
+    for struct in (Sweep, DataSpec, Recipe, Resources):
+        for field in struct.__struct_fields__:
+            assert re.search(rf"`[^`]*\b{field}\b[^`]*`", text), field
+    sweep = parse_sweep(example, "sweep.md")
+    recipe = sweep.recipe
+    shown = (sweep.epochs, sweep.seed, recipe.lr, recipe.batch_size, recipe.warmup_epochs)
+    assert shown == (10, 0, 0.1, 128, 0)
+
+
 def test_the_python_runs(readme):
     (code,) = blocks(readme, "python")
     names = {}

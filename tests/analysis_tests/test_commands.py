@@ -125,3 +125,24 @@ def test_export_of_a_run_without_a_complete_trial(make_trial, write_run, tmp_pat
     folder = write_run("run", [make_trial(state="failed", error=None, curve=())])
     assert run(["export", str(folder), "--out", str(tmp_path / "x.yaml")]) == 2
     assert "no complete trial to export yet" in one_line(capsys)
+
+
+def test_what_a_run_consists_of_is_not_written_over(finished_run, capsys):
+    ledger = finished_run / "trials.jsonl"
+    before = ledger.read_bytes()
+    assert run(["export", str(finished_run), "--out", str(ledger)]) == 2
+    assert "is a file of a run; give another path" in one_line(capsys)
+    assert ledger.read_bytes() == before
+
+
+def test_a_run_that_is_not_finished_is_said_to_be_so(finished_run, tmp_path, capsys):
+    (finished_run / "population.jsonl").write_text("{}\n" * 12)
+    assert run(["edf", str(finished_run), "--out", str(tmp_path / "e.png")]) == 0
+    assert f"{finished_run}: 5 of 12 trials recorded so far" in capsys.readouterr().err
+
+
+def test_an_export_of_a_run_is_described_at_the_runs_resolution(finished_run, tmp_path):
+    (finished_run / "data.yaml").write_text("resolution: 8\n")
+    out = tmp_path / "best.yaml"
+    assert run(["export", str(finished_run), "--out", str(out)]) == 0
+    assert "# at 8x8: " in out.read_text()

@@ -1,7 +1,9 @@
 """The driver, with an executor that computes an error from the network instead of training it."""
 
+import dataclasses
 import json
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 
@@ -205,6 +207,68 @@ def test_an_unreadable_population_is_one_line(tmp_path, sweep):
     with pytest.raises(InputError, match=r"population\.jsonl: line 4") as info:
         run_sweep(sweep, tmp_path / "run", Formula())
     assert "\n" not in str(info.value)
+
+
+def test_a_start_that_was_given_up_decides_nothing(tmp_path, sweep):
+    def refuse(data, resources, tasks):
+        raise InputError("no node has that")
+
+    with pytest.raises(InputError, match="no node"):
+        run_sweep(sweep, tmp_path / "run", refuse)
+    other = replace(sweep, networks=2, epochs=1, seed=9, space=sweep.space[:1])
+    trials = run_sweep(other, tmp_path / "run", Formula())
+    assert trials == run_sweep(other, tmp_path / "fresh", Formula())
+    assert parse_sweep((tmp_path / "run" / "sweep.yaml").read_text(), "x").networks == 2
+
+
+def test_trials_without_their_sweep_are_refused(tmp_path, sweep):
+    run_sweep(sweep, tmp_path / "run", Formula())
+    (tmp_path / "run" / "sweep.yaml").unlink()
+    with pytest.raises(InputError, match=r"has trials but no sweep\.yaml"):
+        run_sweep(replace(sweep, epochs=5), tmp_path / "run", Formula())
+
+
+def test_other_images_than_the_run_began_with_are_refused(tmp_path, sweep, monkeypatch):
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep(sweep, tmp_path / "run", Formula(stop_after=3))
+    from search import sweep as driver
+
+    def fewer(spec, **options):
+        data = load(spec, **options)
+        return dataclasses.replace(data, train=data.train.take(np.arange(100)))
+
+    load = driver.load
+    monkeypatch.setattr(driver, "load", fewer)
+    with pytest.raises(
+        InputError, match=r"train_images was \d+ when this run began and is 100 now"
+    ):
+        run_sweep(sweep, tmp_path / "run", Formula())
+    monkeypatch.undo()
+    assert len(run_sweep(sweep, tmp_path / "run", Formula())) == 10
+
+
+@pytest.mark.parametrize(("deaths", "state", "attempt"), [(1, "complete", 2), (9, "failed", 3)])
+def test_a_trial_whose_worker_died_is_tried_again_but_not_for_ever(
+    tmp_path, sweep, deaths, state, attempt
+):
+    class Deadly(Formula):
+        died = 0
+
+        def next(self):
+            task, outcome = super().next()
+            if task.trial == "regnetx-002" and self.died < deaths:
+                self.died += 1
+                outcome = replace(
+                    outcome, state="failed", reason="the worker died", error=None, curve=(),
+                    worker_died=True,
+                )  # fmt: skip
+            return task, outcome
+
+    executor = Deadly()
+    trials = by_trial(run_sweep(sweep, tmp_path / "run", executor))
+    assert len(trials) == len(read_trials(tmp_path / "run")) == 10
+    assert (trials["regnetx-002"].state, trials["regnetx-002"].attempt) == (state, attempt)
+    assert executor.most == 2
 
 
 def test_a_window_that_nothing_fits_leaves_no_run_behind(tmp_path, sweep, monkeypatch):
