@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Annotated, get_args
 
-import msgspec
 from cyclopts import Parameter
 
 from anynet.counting import DEFAULT_RESOLUTION
@@ -23,7 +22,7 @@ from anynet.export import (
 )
 from anynet.files import to_json, write_text
 from anynet.network import Network
-from anynet.terminal import Whole, print_json, print_table
+from anynet.terminal import Whole, print_json, print_table, replace_from_options
 from search.trial import LEDGER_NAME
 
 
@@ -129,32 +128,29 @@ def export(
     seed
         Seed of fresh weights (0).
     resolution
-        Side in pixels of the images that a graph takes (224).
+        Side in pixels of the images that a graph takes: that of the run, else 224.
     fold
         Fold the batch norms of a graph into its convolutions.
     """
     _spare_runs(out)
-    side: int | None = None
+    side = DEFAULT_RESOLUTION
     if os.path.isdir(source):
         from analysis.results import run_resolution
 
         network, comment = _best(source, space)
-        side = run_resolution(source)
+        side = run_resolution(source) or side
     elif space is not None:
         raise InputError(f"--space: {space!r} goes with a run, and {source} is not a folder")
     else:
         network, comment = load_network(source), source
     for field, value in (("input_channels", input_channels), ("classes", classes)):
         if value is not None and value != getattr(network, field):
-            try:
-                network = msgspec.structs.replace(network, **{field: value})
-            except ValueError as error:
-                raise InputError(f"--{field.replace('_', '-')}: {error}") from None
+            network = replace_from_options(network, **{field: value})
             comment += f"\n{field} {value} instead of the original's"
     if to == "onnx" or to == "safetensors" or to == "torch_export":
         if weights is None and source.endswith(SUFFIXES):
             weights = Path(source)
-        _export_weights(network, to, out, comment, weights, seed, resolution, fold)
+        _export_weights(network, to, out, comment, weights, seed, resolution, side, fold)
     else:
         for option, given in (
             ("--weights", weights is not None),
@@ -164,7 +160,7 @@ def export(
         ):
             if given:
                 raise InputError(f"{option}: goes with weights ({_WITH_WEIGHTS}), not with {to}")
-        text = f"{comment}\n{summary(network, side or DEFAULT_RESOLUTION)}"
+        text = f"{comment}\n{summary(network, side)}"
         write_text(out, export_text(network, to, text))
     print(out)
 
@@ -187,9 +183,13 @@ def _export_weights(
     weights: Path | None,
     seed: int | None,
     resolution: int | None,
+    side: int,
     fold: bool,
 ) -> None:
-    """Write the network with weights of a file, or with fresh ones, and say which."""
+    """Write the network with weights of a file, or with fresh ones, and say which.
+
+    A graph takes images of `resolution`, or else of the side that the network was trained at.
+    """
     if to == "safetensors":
         for option, given in (("--resolution", resolution is not None), ("--fold", fold)):
             if given:
@@ -221,8 +221,9 @@ def _export_weights(
     if fold:
         module = fold_batch_norms(module)
         comment += "\nbatch norms folded"
-    note = f"{comment}\n{summary(network)}"
-    export_weights(module, to, out, resolution=resolution or DEFAULT_RESOLUTION, note=note)
+    side = resolution or side
+    note = f"{comment}\n{summary(network, side)}"
+    export_weights(module, to, out, resolution=side, note=note)
 
 
 def _say_unfinished(run: str, recorded: int) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import msgspec
 import numpy as np
 from cyclopts import Parameter
 
@@ -17,7 +16,7 @@ from anynet.files import decode, parse_yaml, read_text, to_json, write_text
 from anynet.network import Network
 from anynet.regnet import Ints
 from anynet.sampling import seeded
-from anynet.terminal import Whole, parse_window, print_json, print_table
+from anynet.terminal import Whole, parse_window, print_json, print_table, replace_from_options
 from anynet.textbook import REGNETS, names
 
 
@@ -127,9 +126,7 @@ def sample(
     if seed < 0:
         raise InputError(f"--seed: {seed} must be 0 or more")
     chosen = space.load_space(source)
-    for field, value in (("input_channels", input_channels), ("classes", classes)):
-        if value is not None:
-            chosen = _replace(chosen, f"--{field.replace('_', '-')}", **{field: value})
+    chosen = replace_from_options(chosen, input_channels=input_channels, classes=classes)
     population = chosen.sample(
         n,
         seeded(chosen, seed),
@@ -163,13 +160,6 @@ def sample(
         f"{population.draws:,} draws fit ({100 * population.acceptance_rate:.2f}%)",
         file=sys.stderr if out is None else sys.stdout,
     )
-
-
-def _replace(struct: Any, option: str, **changes: Any) -> Any:
-    try:
-        return msgspec.structs.replace(struct, **changes)
-    except ValueError as error:
-        raise InputError(f"{option}: {error}") from None
 
 
 def cost(

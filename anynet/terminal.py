@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
+import msgspec
 from cyclopts import Parameter, Token
 from rich.console import Console
 from rich.table import Table
@@ -23,6 +24,9 @@ def _whole(_: Any, tokens: Sequence[Token]) -> int:
 
 Whole = Annotated[int, Parameter(converter=_whole)]
 """A whole number; cyclopts's own int takes 1.5 for 1."""
+
+
+T = TypeVar("T")
 
 
 class _Console(Console):
@@ -73,3 +77,17 @@ def parse_window(name: str, text: str | None) -> tuple[float, float] | None:
     if not window[0] <= window[1]:
         raise InputError(f"--{name}: {text!r} must run from low to high")
     return window
+
+
+def replace_from_options(struct: T, **options: Any) -> T:
+    """`struct` with the fields that options of the same names set (None: not given).
+
+    Raises InputError that names the option.
+    """
+    for field, value in options.items():
+        if value is not None:
+            try:
+                struct = msgspec.structs.replace(struct, **{field: value})  # type: ignore[type-var]
+            except ValueError as error:
+                raise InputError(f"--{field.replace('_', '-')}: {error}") from None
+    return struct

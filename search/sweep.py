@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from anynet.errors import InputError
 from anynet.files import parse_yaml, read_text, to_yaml, write_text
@@ -301,22 +301,6 @@ def _train(pool: Executor, queue: list[Task]) -> Iterable[tuple[Task, Outcome, i
 
 
 def _trial(plan: Planned, task: Task, outcome: Outcome, attempt: int) -> Trial:
-    return Trial(
-        trial=plan.trial,
-        space=plan.space,
-        drawn=plan.drawn,
-        network=plan.network,
-        params=plan.params,
-        flops=plan.flops,
-        activations=plan.activations,
-        seed=task.seed,
-        epochs=task.epochs,
-        attempt=attempt,
-        state=outcome.state,
-        reason=outcome.reason,
-        error=outcome.error,
-        curve=outcome.curve,
-        started=outcome.started,
-        seconds=outcome.seconds,
-        worker=outcome.worker,
-    )
+    ended = asdict(outcome)
+    del ended["traceback"], ended["worker_died"]
+    return Trial(**asdict(plan), epochs=task.epochs, attempt=attempt, **ended)

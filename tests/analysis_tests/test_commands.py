@@ -1,6 +1,7 @@
 import json
 
 import pytest
+import torch
 
 from anynet.cli import run
 from anynet.export import load_network
@@ -146,3 +147,6 @@ def test_an_export_of_a_run_is_described_at_the_runs_resolution(finished_run, tm
     out = tmp_path / "best.yaml"
     assert run(["export", str(finished_run), "--out", str(out)]) == 0
     assert "# at 8x8: " in out.read_text()
+    graph = tmp_path / "best.pt2"
+    assert run(["export", str(finished_run), "--to", "torch_export", "--out", str(graph)]) == 0
+    assert torch.export.load(graph).example_inputs[0][0].shape[-2:] == (8, 8)
