@@ -1,8 +1,9 @@
 """Params, flops and activations of a description: one network or a million by the same walk.
 
 Flops are multiply-adds; a bias adds one an output. Activations are the sum of the output sizes of
-conv, max-pooling and linear layers (pycls's convention for its published numbers). A batch norm
-has two params a channel and no flops.
+conv, pooling (the global one apart) and linear layers: pycls's convention for its published
+numbers. A norm of any kind has two params a channel and no flops; nor have activation functions,
+sums and concatenations.
 """
 
 from __future__ import annotations
@@ -12,9 +13,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from anynet.checks import require_positive
 from anynet.layers import (
     Activation,
+    AvgPool,
+    Concat,
     Conv,
+    Dropout,
     GlobalPool,
     Layers,
     Linear,
@@ -25,7 +30,7 @@ from anynet.layers import (
     SqueezeExcite,
     When,
 )
-from anynet.network import Description, Network, describe, require_positive
+from anynet.network import Description, Network, describe
 
 DEFAULT_RESOLUTION = 224
 
@@ -90,7 +95,7 @@ def _conv(walk: _Walk, layer: Conv) -> None:
     positions = walk.side * walk.side
     group_width = walk.channels if layer.group_width is None else layer.group_width
     weights = group_width * layer.width
-    if layer.kernel != 1:
+    if isinstance(layer.kernel, np.ndarray) or layer.kernel != 1:
         weights = weights * (layer.kernel * layer.kernel)
     if layer.bias:
         weights = weights + layer.width
@@ -104,11 +109,11 @@ def _norm(walk: _Walk, layer: Norm) -> None:
     walk.params += 2 * walk.channels
 
 
-def _nothing(walk: _Walk, layer: Activation) -> None:
+def _nothing(walk: _Walk, layer: Activation | Dropout) -> None:
     pass
 
 
-def _max_pool(walk: _Walk, layer: MaxPool) -> None:
+def _pool(walk: _Walk, layer: MaxPool | AvgPool) -> None:
     walk.side = (walk.side - 1) // layer.stride + 1
     walk.activations += walk.channels * (walk.side * walk.side)
 
@@ -126,15 +131,28 @@ def _residual(walk: _Walk, layer: Residual) -> None:
     walk.over(layer.body)
 
 
+def _concat(walk: _Walk, layer: Concat) -> None:
+    branches = [walk.branch(branch) for branch in layer.branches]
+    for branch in branches:
+        walk.add(branch, 1)
+    walk.channels = sum(branch.channels for branch in branches)
+    walk.side = branches[0].side
+
+
 def _when(walk: _Walk, layer: When) -> None:
     if isinstance(layer.mask, np.ndarray):
-        walk.add(walk.branch(layer.layers), layer.mask)
+        inside = walk.branch(layer.layers)
+        walk.add(inside, layer.mask)
+        if inside.channels is not walk.channels:
+            walk.channels = np.where(layer.mask, inside.channels, walk.channels)
     elif layer.mask:
         walk.over(layer.layers)
 
 
 def _global_pool(walk: _Walk, layer: GlobalPool) -> None:
     walk.side = 1
+    if layer.grid != 1:
+        walk.channels = walk.channels * (layer.grid * layer.grid)
 
 
 def _linear(walk: _Walk, layer: Linear) -> None:
@@ -145,11 +163,14 @@ _RULES: dict[type, Callable[[_Walk, Any], None]] = {
     Conv: _conv,
     Norm: _norm,
     Activation: _nothing,
-    MaxPool: _max_pool,
+    MaxPool: _pool,
+    AvgPool: _pool,
     SqueezeExcite: _squeeze_excite,
     Residual: _residual,
+    Concat: _concat,
     When: _when,
     GlobalPool: _global_pool,
+    Dropout: _nothing,
     Linear: _linear,
 }
 
@@ -159,8 +180,11 @@ def count(description: Description, input_channels: int, resolution: int) -> lis
     stem = _Walk(input_channels, resolution).over(description.stem)
     walks = [stem]
     for stage in description.stages:
-        walk = walks[-1].branch(stage.first)
-        walk.add(walk.branch(stage.other), stage.depth - 1)
+        walk = block = walks[-1].branch(stage.first)
+        for times, layers in stage.others:
+            block = block.branch(layers)
+            walk.add(block, times)
+        walk.channels = stage.width
         walks.append(walk)
     walks.append(walks[-1].branch(description.head))
     return walks

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from anynet.checks import require_ratio
 from anynet.counting import DEFAULT_RESOLUTION, cost
 from anynet.errors import InputError
 from anynet.exchange.d2l import to_d2l
 from anynet.exchange.metadata import SUFFIXES, read_network
+from anynet.exchange.names import left_out
 from anynet.exchange.timm import to_timm
 from anynet.exchange.torchvision import to_torchvision
 from anynet.files import decode, parse_yaml, read_text, to_yaml
-from anynet.network import Network, Stage, Stem, require_ratio
+from anynet.network import Network, Stage, Stem
 from anynet.regnet import RegNet
 from anynet.textbook import names, textbook_network
 
@@ -261,7 +263,7 @@ def export_text(network: Network, to: TextFormat, comment: str = "") -> str:
     if to == "pycls":
         return _comment(comment) + to_pycls(network)
     code = {"torchvision": to_torchvision, "timm": to_timm, "d2l": to_d2l}[to](network)
-    return _comment(f"{comment}\n{_RULE}") + code
+    return _comment(f"{comment}\n{_RULE}\n{left_out(network)}".rstrip()) + code
 
 
 def _comment(text: str) -> str:

@@ -4,8 +4,8 @@ A field is a number or a NumPy array with one entry a network. `counting.py` wal
 description with either; `model.py` walks it with numbers. A condition that depends on the network
 is a mask in the description (`When`, `Residual.skip`), so that no code has to be written twice.
 
-Every convolution and pooling has an odd kernel and pads (kernel - 1) / 2 a side: a side of r
-pixels becomes (r - 1) // stride + 1.
+Every convolution and max pooling has an odd kernel and pads (kernel - 1) / 2 a side: a side of r
+pixels becomes (r - 1) // stride + 1, and so it does in average pooling.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Conv:
     """Convolution to `width` channels; dense, or in groups of `group_width` input channels."""
 
     width: Number
-    kernel: int = 1
+    kernel: Number = 1
     stride: int = 1
     group_width: Number | None = None
     bias: bool = False
@@ -34,14 +34,21 @@ class Conv:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Norm:
-    """Batch normalization: two parameters a channel. `final` marks the last of a residual."""
+    """Normalization of one of the `NORMS`: two parameters a channel.
+
+    `final` marks the last of a residual; `zero`: its scale starts at 0 instead of 1.
+    """
 
     final: bool = False
+    kind: str = "batch"
+    zero: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Activation:
-    """Rectified linear unit."""
+    """One of the `ACTIVATIONS`, value by value."""
+
+    kind: str = "relu"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,10 +60,18 @@ class MaxPool:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class AvgPool:
+    """Means of `stride` x `stride` squares, cut off at the border; counted as max pooling is."""
+
+    stride: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class SqueezeExcite:
     """x · σ(W₂ · act(W₁ · mean(x))) with `width` channels between, both with a bias."""
 
     width: Number
+    activation: str = "relu"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,6 +84,13 @@ class Residual:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Concat:
+    """The channels of all `branches` one after another; an empty branch is the identity."""
+
+    branches: tuple[tuple[Layer, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class When:
     """`layers` where `mask` holds, nothing (the identity) where it does not."""
 
@@ -78,7 +100,17 @@ class When:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GlobalPool:
-    """Mean over all positions: (B, C, r, r) to (B, C). Not counted as activations (pycls)."""
+    """Mean over each cell of a grid: (B, C, r, r) to (B, C·grid²), grid 1 the mean over all
+    positions. Not counted as activations (pycls)."""
+
+    grid: int = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dropout:
+    """Sets each value to 0 with `probability` while training (Srivastava et al. 2014)."""
+
+    probability: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,9 +122,28 @@ class Linear:
 
 
 Layer: TypeAlias = (
-    Conv | Norm | Activation | MaxPool | SqueezeExcite | Residual | When | GlobalPool | Linear
+    Conv
+    | Norm
+    | Activation
+    | MaxPool
+    | AvgPool
+    | SqueezeExcite
+    | Residual
+    | Concat
+    | When
+    | GlobalPool
+    | Dropout
+    | Linear
 )
 Layers: TypeAlias = tuple[Layer, ...]
+
+NORMS = ("batch", "group", "layer", "instance", "none")
+"""What a `Norm` may be (Wu and He 2018, figure 2): over the batch; over an image's groups of
+about 16 channels; over all channels of an image; over each channel of an image; none at all."""
+ACTIVATIONS = ("relu", "relu6", "silu", "gelu")
+SHORTCUTS = ("conv", "avg_pool")
+"""How a residual shortcut changes resolution: by the stride of its 1x1 convolution, or by average
+pooling before it (ResNet-D, He et al. 2019, figure 2c)."""
 
 
 def rint(value: Number) -> Number:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from anynet.network import MOST
+from anynet.checks import MOST
 from anynet.regnet import QUANTUM, Floats, Ints
 
 WM_RANGE = (1.5, 3.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -11,7 +12,10 @@ from torch import nn
 from anynet.grouped_conv import GroupedConv2d
 from anynet.layers import (
     Activation,
+    AvgPool,
+    Concat,
     Conv,
+    Dropout,
     GlobalPool,
     Layer,
     Layers,
@@ -38,14 +42,41 @@ class ResidualSum(nn.Module):
         return self.shortcut(x) + self.body(x)
 
 
-class SqueezeExcitation(nn.Module):
-    """x · σ(expand(relu(reduce(mean over positions)))) (Hu et al. 2018)."""
+class StochasticResidualSum(ResidualSum):
+    """shortcut(x) + body(x), with the body left out at random while training.
 
-    def __init__(self, channels: int, width: int) -> None:
+    Image by image with probability `rate`; what stays is divided by 1 - rate, so that nothing
+    changes in eval mode (Huang et al. 2016, with the scaling of dropout). Draws from torch's
+    default generator, as dropout does.
+    """
+
+    def __init__(self, body: nn.Module, shortcut: nn.Module, rate: float) -> None:
+        super().__init__(body, shortcut)
+        from torchvision.ops import StochasticDepth  # takes a second to import
+
+        self.drop = StochasticDepth(rate, "row")
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (B, C_in, r, r) to (B, C_out, r', r')."""
+        return self.shortcut(x) + self.drop(self.body(x))
+
+
+class Concatenation(nn.ModuleList):
+    """The channels of all branches one after another."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (B, C_in, r, r) to (B, sum of the branches' channels, r', r')."""
+        return torch.cat([branch(x) for branch in self], 1)
+
+
+class SqueezeExcitation(nn.Module):
+    """x · σ(expand(act(reduce(mean over positions)))) (Hu et al. 2018)."""
+
+    def __init__(self, channels: int, width: int, activation: str = "relu") -> None:
         super().__init__()
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.reduce = nn.Conv2d(channels, width, 1)
-        self.activation = nn.ReLU(inplace=True)
+        self.activation = _ACTIVATIONS[activation]()
         self.expand = nn.Conv2d(width, channels, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -63,12 +94,20 @@ class AnyNet(nn.Module):
         super().__init__()
         self.network = network
         description = describe(network)
-        channels, self.stem = _sequence(description.stem, network.input_channels)
+        # What comes first must not write to the images, which are the caller's.
+        channels, self.stem = _sequence(description.stem, network.input_channels, shared=True)
         stages = []
+        number, total = 0, sum(network.depths)
         for stage in description.stages:
             blocks = []
-            for j in range(stage.depth):
-                channels, block = _sequence(stage.other if j else stage.first, channels)
+            for layers in (stage.first, *_repeated(stage.others)):
+                number += 1
+                channels, block = _sequence(
+                    layers,
+                    channels,
+                    shared=number == 1 and not description.stem,
+                    drop=(network.stochastic_depth or 0.0) * number / total,
+                )
                 blocks.append(block)
             stages.append(nn.Sequential(*blocks))
         self.stages = nn.Sequential(*stages)
@@ -104,7 +143,8 @@ def initialize(module: nn.Module, generator: torch.Generator | None = None) -> N
     """Draw all weights afresh, in place, as pycls `init_weights` does.
 
     Convolutions normal with variance 2 / (k²·channels out) (He et al. 2015, fan out), linear
-    layers normal with deviation 0.01, norms the identity, biases zero.
+    layers normal with deviation 0.01, norms the identity (zero where the network has
+    `zero_gamma`), biases zero.
     """
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
@@ -112,22 +152,33 @@ def initialize(module: nn.Module, generator: torch.Generator | None = None) -> N
             nn.init.normal_(layer.weight, 0.0, math.sqrt(2.0 / fan_out), generator=generator)
         elif isinstance(layer, nn.Linear):
             nn.init.normal_(layer.weight, 0.0, 0.01, generator=generator)
-        elif isinstance(layer, nn.BatchNorm2d):
+        elif isinstance(layer, nn.BatchNorm2d | nn.GroupNorm):
             layer.reset_parameters()
+            if getattr(layer, "starts_at_zero", False):
+                nn.init.zeros_(layer.weight)
         if isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None:
             nn.init.zeros_(layer.bias)
 
 
-def _sequence(layers: Layers, channels: int, *, shared: bool = False) -> tuple[int, nn.Sequential]:
+def _repeated(others: tuple[tuple[int, Layers], ...]) -> Iterator[Layers]:
+    """The layers of each block of a stage after its first."""
+    for times, layers in others:
+        yield from (layers,) * times
+
+
+def _sequence(
+    layers: Layers, channels: int, *, shared: bool = False, drop: float = 0.0
+) -> tuple[int, nn.Sequential]:
     """Build layers in a row; returns the channels that leave them, and the module.
 
-    `shared`: another branch reads the same input, so the first layer must not write to it.
+    `shared`: somebody else reads the same input, so the first layer must not write to it. `drop`:
+    the probability that a residual among the layers is left out of a training step.
     """
     modules: list[nn.Module] = []
     for layer in _present(layers):
-        channels, module = _module(layer, channels)
+        channels, module = _module(layer, channels, drop)
         modules.append(module)
-    if shared and modules and isinstance(modules[0], nn.ReLU):
+    if shared and modules and isinstance(modules[0], nn.ReLU | nn.ReLU6):
         modules[0].inplace = False
     return channels, nn.Sequential(*modules)
 
@@ -143,30 +194,79 @@ def _present(layers: Layers) -> list[Layer]:
     return present
 
 
-def _module(layer: Layer, channels: int) -> tuple[int, nn.Module]:
+def _module(layer: Layer, channels: int, drop: float) -> tuple[int, nn.Module]:
     match layer:
         case Conv(width, kernel, stride, group_width, bias):
             groups = 1 if group_width is None else channels // group_width
             kind: Any = nn.Conv2d if groups == 1 else GroupedConv2d
             module = kind(channels, width, kernel, stride, kernel // 2, groups=groups, bias=bias)
             return width, module
-        case Norm():
-            return channels, nn.BatchNorm2d(channels)
-        case Activation():
-            return channels, nn.ReLU(inplace=True)
+        case Norm(_, kind, zero):
+            norm = _norm(kind, channels)
+            norm.starts_at_zero = zero  # type: ignore[assignment]
+            return channels, norm
+        case Activation(kind):
+            return channels, _ACTIVATIONS[kind]()
         case MaxPool(kernel, stride):
             return channels, nn.MaxPool2d(kernel, stride, kernel // 2)
-        case SqueezeExcite(width):
-            return channels, SqueezeExcitation(channels, width)
+        case AvgPool(stride):
+            # What hangs over the border is left out of the mean, as in timm's ResNet-D.
+            pool = nn.AvgPool2d(stride, stride, ceil_mode=True, count_include_pad=False)
+            return channels, pool
+        case SqueezeExcite(width, kind):
+            return channels, SqueezeExcitation(channels, width, kind)
         case Residual(body, shortcut, skip):
             width, inside = _sequence(body, channels, shared=True)
             if not skip:
                 return width, inside
             _, around = _sequence(shortcut, channels, shared=True)
-            return width, ResidualSum(inside, around if len(around) else nn.Identity())
-        case GlobalPool():
-            return channels, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+            other = around if len(around) else nn.Identity()
+            if drop:
+                return width, StochasticResidualSum(inside, other, drop)
+            return width, ResidualSum(inside, other)
+        case Concat(branches):
+            built = [_sequence(branch, channels, shared=True) for branch in branches]
+            modules = (module if len(module) else nn.Identity() for _, module in built)
+            return sum(width for width, _ in built), Concatenation(modules)
+        case GlobalPool(grid):
+            pooled = nn.Sequential(nn.AdaptiveAvgPool2d(grid), nn.Flatten())
+            return channels * grid * grid, pooled
+        case Dropout(probability):
+            return channels, nn.Dropout(probability)
         case Linear(width, bias):
             return width, nn.Linear(channels, width, bias)
         case _:
             raise TypeError(f"no module for the layer {layer!r}")
+
+
+def _norm(kind: str, channels: int) -> nn.Module:
+    match kind:
+        case "batch":
+            return nn.BatchNorm2d(channels)
+        case "group":
+            return nn.GroupNorm(norm_groups(channels), channels)
+        case "layer":
+            return nn.GroupNorm(1, channels)
+        case "instance":
+            return nn.GroupNorm(channels, channels)
+        case _:
+            raise TypeError(f"no module for the norm {kind!r}")
+
+
+def norm_groups(channels: int) -> int:
+    """Groups of a group norm: as many as divide the channels into groups of about 16.
+
+    16 channels a group do as well as 32 groups (Wu and He 2018, table 3), and leave no group
+    with one value where a stage ends with one pixel a side.
+    """
+    groups = max(1, round(channels / 16))
+    return max(n for n in range(1, groups + 1) if channels % n == 0)
+
+
+# Written over their input where their derivative can be had from their output.
+_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": lambda: nn.ReLU(inplace=True),
+    "relu6": lambda: nn.ReLU6(inplace=True),
+    "silu": nn.SiLU,
+    "gelu": nn.GELU,
+}

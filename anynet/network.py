@@ -6,85 +6,114 @@ a block does not take are refused, those that a stage leaves out are filled in.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+import numpy as np
 from msgspec.structs import force_setattr
 
-from anynet.blocks import BLOCKS, HEADS, SETTINGS, STEMS, inner_width
+from anynet.blocks import BLOCKS, HEADS, SETTINGS, STEMS, WHOLE_SETTINGS, inner_width
+from anynet.checks import require_known, require_positive, require_ratio
+from anynet.choices import Choices, check_choices, departures, with_choices
 from anynet.files import decode, parse_yaml, to_json, to_yaml
 from anynet.layers import Layers, Number
 
 
-def require_known(field: str, name: str, known: Iterable[str]) -> None:
-    """Raise ValueError with the nearest known name, or all of them, where `name` is not one."""
-    known = list(known)
-    if name not in known:
-        nearest = difflib.get_close_matches(name, known, n=1)
-        rule = f"is not known; did you mean {nearest[0]!r}?" if nearest else ""
-        raise ValueError(f"{field}: {name!r} {rule or 'is not one of ' + ', '.join(known)}")
-
-
-MOST = 1_000_000
-"""The largest width, depth, ... that is taken for meant; far above any that is built."""
-
-
-def require_positive(field: str, value: float, most: float = MOST) -> None:
-    """Raise ValueError where `value` is not above 0 or above `most` (nan and inf are refused)."""
-    if not value > 0:
-        raise ValueError(f"{field}: {value!r} must be above 0")
-    if not value <= most:
-        text = repr(value) if value < 10**30 else f"{str(value)[:12]}..."
-        raise ValueError(f"{field}: {text} must be at most {most:,}")
-
-
-def require_ratio(field: str, value: float) -> None:
-    """Raise ValueError where `value` is no ratio of widths: 0.001 to 1000."""
-    if not 1e-3 <= value <= 1e3:
-        rule = "must be above 0" if not value > 0 else "must lie between 0.001 and 1000"
-        raise ValueError(f"{field}: {value!r} {rule}")
+def always(value: Any) -> Any:
+    """A default that is written even where it is not changed (`omit_defaults` leaves it alone)."""
+    return msgspec.field(default_factory=lambda: value)
 
 
 class Stem(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The layers before the first stage: `simple`, `cifar`, `imagenet` or `deep`."""
+    """The layers before the first stage: `simple`, `cifar`, `imagenet`, `deep` or `none`.
+
+    A stem of kind `none` has no width: it is 0.
+    """
 
     kind: str = "simple"
     width: int = 32
 
     def __post_init__(self) -> None:
         require_known("kind", self.kind, STEMS)
-        require_positive("width", self.width)
+        if self.kind == "none" and self.width in (0, 32):
+            force_setattr(self, "width", 0)
+        elif self.kind == "none":
+            raise ValueError(f"width: {self.width}, but the none stem has none")
+        else:
+            require_positive("width", self.width)
 
 
-class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The layers after the last stage: global average pooling and one linear layer (`linear`),
-    behind a norm and an activation (`norm_linear`) where the blocks end without one."""
+class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The layers after the last stage.
 
-    kind: str = "linear"
+    `linear`: mean over all positions, one linear layer. `norm_linear`: the same behind a norm and
+    an activation, where the blocks end without one. `class_conv`: a 1x1 convolution to one channel
+    a class, then the mean. `fully_connected`: means over a `grid` x `grid` grid, then two hidden
+    layers of `width`. In the first two `width` is that of a 1x1 convolution before the mean; left
+    out, there is none. `dropout`: its probability, before a linear layer or the class convolution.
+    """
+
+    kind: str = always("linear")
+    width: int | None = None
+    dropout: float | None = None
+    grid: int | None = None
 
     def __post_init__(self) -> None:
         require_known("kind", self.kind, HEADS)
+        defaults = HEADS[self.kind].defaults
+        for field in ("width", "dropout", "grid"):
+            value = getattr(self, field)
+            if value is None:
+                force_setattr(self, field, defaults.get(field))
+            elif field not in defaults:
+                raise ValueError(f"{field}: {value!r}, but the {self.kind} head has none")
+            elif field != "dropout":
+                require_positive(field, value)
+            elif not 0 <= value < 1:
+                raise ValueError(f"dropout: {value!r} must be 0 or more and below 1")
+        if self.dropout == 0 and defaults.get("dropout") is None:
+            force_setattr(self, "dropout", None)
+
+    def describe(self, classes: Number) -> Layers:
+        """The layers of the head for so many classes."""
+        settings = {field: getattr(self, field) for field in HEADS[self.kind].defaults}
+        given = {field: value for field, value in settings.items() if value is not None}
+        return HEADS[self.kind].describe(classes, **given)
 
 
-class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """`depth` equal blocks of `width` channels; the first one has the `stride`.
 
-    `bottleneck_ratio` b: the inner width is width / b (the papers' b; pycls `BOT_MUL` is 1/b).
-    `group_width` g: channels a group of the 3x3 convolution; must divide the inner width; left
-    out, there is one group. `se_ratio`: squeezed channels over the block's *input* channels.
-    Raises ValueError (field, value, rule) on anything else.
+    Which of the settings a block takes, and what holds where a stage leaves one out, stands in
+    `BLOCKS[block].defaults`. Raises ValueError (field, value, rule) on anything else.
     """
 
     depth: int
     width: int
-    stride: int = 1
-    block: str = "x"
-    bottleneck_ratio: float | None = None
-    group_width: int | None = None
-    se_ratio: float | None = None
+    """Channels that leave the stage."""
+    stride: int = always(1)
+    block: str = always("x")
+    bottleneck_ratio: float | None = always(None)
+    """b: the inner width is width / b (the papers' b; pycls `BOT_MUL` is 1/b)."""
+    group_width: int | None = always(None)
+    """g: channels a group of the 3x3; must divide the inner width. Left out: one group."""
+    se_ratio: float | None = always(None)
+    """Squeezed channels over the block's *input* channels."""
+    kernel: int | None = None
+    """Side of the kernel of `nin` and of the depthwise convolution of `mbconv`; odd."""
+    expansion: float | None = None
+    """Inner channels over the block's input channels (`mbconv`) or `growth_rate` (`dense`)."""
+    growth_rate: int | None = None
+    """Channels that each block of a `dense` stage adds."""
+    share_1x1: float | None = None
+    """Part of the width that leaves the 1x1 branch of `inception`; pooling has what is left."""
+    share_3x3: float | None = None
+    share_5x5: float | None = None
+    reduce_3x3: float | None = None
+    """Width of the 1x1 before the 3x3 of `inception`, over the width of the 3x3."""
+    reduce_5x5: float | None = None
 
     def __post_init__(self) -> None:
         for field in ("depth", "width", "stride"):
@@ -97,11 +126,18 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 if value is not None:
                     raise ValueError(f"{field}: {value!r}, but the {self.block} block has none")
             elif value is not None:
-                (require_positive if field == "group_width" else require_ratio)(field, value)
+                check_setting(field, value)
             elif (default := defaults[field]) is not None:
                 force_setattr(self, field, default)
         if "group_width" in defaults:
             self._check_groups()
+        valid = BLOCKS[self.block].valid
+        if valid is not None and not valid(self.width, self.depth, **self.settings):
+            given = {"width": self.width, "depth": self.depth, **self.settings}
+            raise ValueError(
+                f"{BLOCKS[self.block].rule} "
+                f"({', '.join(f'{field} {value:g}' for field, value in given.items())})"
+            )
 
     def _check_groups(self) -> None:
         ratio = 1.0 if self.bottleneck_ratio is None else self.bottleneck_ratio
@@ -116,24 +152,38 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def settings(self) -> dict[str, float]:
-        """The settings that the block takes, by name."""
-        return {field: getattr(self, field) for field in BLOCKS[self.block].defaults}
+        """The settings of the block, by name; without those that it does without."""
+        settings = {field: getattr(self, field) for field in BLOCKS[self.block].defaults}
+        return {field: value for field, value in settings.items() if value is not None}
 
 
-class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+def check_setting(field: str, value: float) -> None:
+    """Raise ValueError where a setting of a stage has a value that it cannot have."""
+    if field in WHOLE_SETTINGS:
+        require_positive(field, value)
+        if field == "kernel" and value % 2 == 0:
+            raise ValueError(f"kernel: {value:g} must be odd")
+    else:
+        require_ratio(field, value)
+        if field.startswith("share") and value >= 1:
+            raise ValueError(f"{field}: {value!r} must be below 1")
+
+
+class Network(Choices, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A whole network: images of `input_channels` channels to scores of `classes` classes."""
 
     stages: tuple[Stage, ...]
-    stem: Stem = Stem()
-    head: Head = Head()
-    input_channels: int = 3
-    classes: int = 1000
+    stem: Stem = always(Stem())
+    head: Head = always(Head())
+    input_channels: int = always(3)
+    classes: int = always(1000)
 
     def __post_init__(self) -> None:
         if not self.stages:
             raise ValueError("stages: [] must hold at least one stage")
         require_positive("input_channels", self.input_channels)
         require_positive("classes", self.classes)
+        check_choices(self, (stage.block for stage in self.stages))
 
     @property
     def depths(self) -> tuple[int, ...]:
@@ -163,14 +213,15 @@ class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StageLayers:
-    """A stage in layers: its first block, each of its other blocks, and how many there are.
+    """A stage in layers: its first block, and those that follow, each with how often it comes.
 
-    `depth` may be an array with one entry a network, as may the fields of the layers.
+    `width` leaves it. `width`, the numbers of times (a mask where it is once or not at all) and
+    the fields of the layers may be arrays with one entry a network.
     """
 
     first: Layers
-    other: Layers
-    depth: Number
+    others: tuple[tuple[Number, Layers], ...]
+    width: Number
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -187,26 +238,64 @@ def describe_stage(
 ) -> StageLayers:
     """The layers of a stage; widths, depth and settings are numbers or arrays."""
     describe = BLOCKS[block].describe
-    return StageLayers(
-        first=describe(width_in, width, stride, **settings),
-        other=describe(width, width, 1, **settings),
-        depth=depth,
+    if not BLOCKS[block].grows:
+        first = describe(width_in, width, stride, **settings)
+        return StageLayers(first, ((depth - 1, describe(width, width, 1, **settings)),), width)
+    growth = settings["growth_rate"]
+    start = width - depth * growth
+    first = describe(width_in, start + growth, stride, **settings)
+    others = tuple(
+        (depth > j, describe(start + j * growth, start + (j + 1) * growth, 1, **settings))
+        for j in range(1, int(np.max(depth)))
     )
+    return StageLayers(first, others, width)
 
 
 def describe(network: Network) -> Description:
     """The layers of one network."""
-    stages = []
-    width_in = network.stem.width
-    for stage in network.stages:
-        stages.append(
-            describe_stage(
-                stage.block, width_in, stage.width, stage.stride, stage.depth, **stage.settings
-            )
-        )
-        width_in = stage.width
+    stages = (
+        (stage.block, stage.width, stage.stride, stage.depth, stage.settings)
+        for stage in network.stages
+    )
+    return assemble(
+        network, stages, network.stem, network.head, network.input_channels, network.classes
+    )
+
+
+def assemble(
+    choices: Choices,
+    stages: Iterable[tuple[str, Number, int, Number, Mapping[str, Number]]],
+    stem: Stem,
+    head: Head,
+    input_channels: int,
+    classes: int,
+) -> Description:
+    """The layers of a network or of a population of one structure.
+
+    `stages` are (block, width, stride, depth, settings), with numbers or arrays.
+    """
+    width_in: Number = stem.width or input_channels
+    described = []
+    for block, width, stride, depth, settings in stages:
+        described.append(describe_stage(block, width_in, width, stride, depth, **settings))
+        width_in = width
+    description = Description(
+        STEMS[stem.kind](stem.width), tuple(described), head.describe(classes)
+    )
+    return _made(description, choices) if departures(choices) else description
+
+
+def _made(description: Description, choices: Choices) -> Description:
+    """The description with the choices made."""
     return Description(
-        stem=STEMS[network.stem.kind](network.stem.width),
-        stages=tuple(stages),
-        head=HEADS[network.head.kind](network.classes),
+        with_choices(description.stem, choices),
+        tuple(
+            StageLayers(
+                with_choices(stage.first, choices),
+                tuple((times, with_choices(layers, choices)) for times, layers in stage.others),
+                stage.width,
+            )
+            for stage in description.stages
+        ),
+        with_choices(description.head, choices),
     )

@@ -12,7 +12,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from anynet.network import MOST, Head, Network, Stage, Stem, require_positive
+from anynet.checks import MOST, require_positive
+from anynet.network import Head, Network, Stage, Stem
 
 QUANTUM = 8
 """Widths of a RegNet are multiples of 8."""

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from anynet.blocks import HEADS, STEMS
+from anynet.blocks import BLOCKS, SETTINGS, WHOLE_SETTINGS
+from anynet.choices import departures
 from anynet.counting import DEFAULT_RESOLUTION, Cost, check_resolution, total
 from anynet.errors import InputError
-from anynet.network import Description, Network, Stage, describe_stage
+from anynet.network import Network, Stage, assemble
 from anynet.regnet import fix_groups, quantize_lines
 from anynet.space import DesignSpace, Rule, Table, Window
 
@@ -37,16 +38,27 @@ _PLURAL = {
     "width": "widths",
     "bottleneck_ratio": "bottleneck_ratios",
     "group_width": "group_widths",
+    "se_ratio": "se_ratios",
+    "kernel": "kernels",
+    "expansion": "expansions",
+    "growth_rate": "growth_rates",
+    "share_1x1": "shares_1x1",
+    "share_3x3": "shares_3x3",
+    "share_5x5": "shares_5x5",
+    "reduce_3x3": "reduces_3x3",
+    "reduce_5x5": "reduces_5x5",
 }
+_WHOLE = {"depths", "widths", *(_PLURAL[name] for name in WHOLE_SETTINGS)}
 
 
 @dataclass(frozen=True, eq=False)
 class Population:
     """`n` sampled networks, as columns.
 
-    `depths`, `widths`, `group_widths` (int) and `bottleneck_ratios` (float) are resolved settings
-    of shape (n, stages), None where the block takes none; `params`, `flops` and `activations`
-    are (n,) int64, at `resolution`. `drawn` holds the settings as sampled, by name: (n, stages)
+    `depths` and `widths` (int) are of shape (n, stages), as are the columns of `settings`: what
+    the stages' blocks were resolved to (`bottleneck_ratios`, `group_widths`, ...), for every
+    setting that is not one number for all. `params`, `flops` and `activations` are (n,) int64, at
+    `resolution`. `drawn` holds the settings as sampled, by name: (n, stages)
     for settings of stages, (n,) for settings of the line. `draws` candidates were drawn for it,
     of which `accepted` lay in the windows, repeats included.
     """
@@ -55,8 +67,7 @@ class Population:
     resolution: int
     depths: Array
     widths: Array
-    bottleneck_ratios: Array | None
-    group_widths: Array | None
+    settings: Columns
     params: Array
     flops: Array
     activations: Array
@@ -66,6 +77,16 @@ class Population:
 
     def __len__(self) -> int:
         return len(self.params)
+
+    @property
+    def bottleneck_ratios(self) -> Array | None:
+        """(n, stages), or None where the block has no bottleneck."""
+        return self.settings.get("bottleneck_ratios")
+
+    @property
+    def group_widths(self) -> Array | None:
+        """(n, stages) int, or None where the block has no groups."""
+        return self.settings.get("group_widths")
 
     @property
     def acceptance_rate(self) -> float:
@@ -82,22 +103,26 @@ class Population:
                     width=int(self.widths[index, i]),
                     stride=stride,
                     block=space.block,
-                    bottleneck_ratio=(
-                        None
-                        if self.bottleneck_ratios is None
-                        else float(self.bottleneck_ratios[index, i])
-                    ),
-                    group_width=(
-                        None if self.group_widths is None else int(self.group_widths[index, i])
-                    ),
-                    se_ratio=space.se_ratio,
+                    **self._settings(index, i),
                 )
                 for i, stride in enumerate(space.strides)
             ),
             head=space.head,
             input_channels=space.input_channels,
             classes=space.classes,
+            **departures(space),
         )
+
+    def _settings(self, index: int, stage: int) -> dict[str, Any]:
+        """The settings of one stage by the names that `Stage` has."""
+        settings: dict[str, float] = dict(self.space.constants)
+        for name, plural in _PLURAL.items():
+            if plural in self.settings:
+                settings[name] = self.settings[plural][index, stage].item()
+        return {
+            name: int(value) if name in WHOLE_SETTINGS else float(value)
+            for name, value in settings.items()
+        }
 
     def __iter__(self) -> Iterator[Network]:
         return (self[i] for i in range(len(self)))
@@ -112,9 +137,9 @@ class Population:
     def row(self, index: int) -> dict[str, Any]:
         """One network as plain data: a line of `anynet sample`."""
         row: dict[str, Any] = {"network": self[index], "drawn": self.drawn_settings(index)}
-        for name in ("depths", "widths", "bottleneck_ratios", "group_widths"):
-            column = getattr(self, name)
-            row[name] = None if column is None else column[index].tolist()
+        row |= {"depths": self.depths[index].tolist(), "widths": self.widths[index].tolist()}
+        row |= {"bottleneck_ratios": None, "group_widths": None}
+        row |= {name: column[index].tolist() for name, column in self.settings.items()}
         for name in ("params", "flops", "activations"):
             row[name] = int(getattr(self, name)[index])
         return row
@@ -124,9 +149,10 @@ class Population:
         import pandas as pd
 
         columns: Columns = {}
+        stages = {"depths": self.depths, "widths": self.widths} | self.settings
         for singular, plural in _PLURAL.items():
-            column = getattr(self, plural)
-            if column is not None:
+            if plural in stages:
+                column = stages[plural]
                 columns |= {f"{singular}_{i + 1}": column[:, i] for i in range(column.shape[1])}
         columns |= {name: getattr(self, name) for name in ("params", "flops", "activations")}
         for name, column in self.drawn.items():
@@ -214,7 +240,7 @@ def _candidates(space: DesignSpace, n: int, rng: np.random.Generator) -> Columns
         index = draw_sequence(table, stages, space.rules(name), n, rng)
         columns[_PLURAL[name]] = table.values[index]
     drawn = {f"drawn.{name}": column for name, column in columns.items()}
-    return _fix(columns) | drawn
+    return _belonging(space, _fix(space, columns) | drawn)
 
 
 def _line_candidates(space: DesignSpace, n: int, rng: np.random.Generator) -> Columns:
@@ -228,19 +254,48 @@ def _line_candidates(space: DesignSpace, n: int, rng: np.random.Generator) -> Co
     )
     drawn = {name: column[mask] for name, column in drawn.items()}
     columns: Columns = {"depths": depths.astype(float), "widths": widths.astype(float)}
-    for name in ("bottleneck_ratio", "group_width"):
-        if name in drawn:
+    for name in drawn:
+        if name in SETTINGS:
             columns[_PLURAL[name]] = np.repeat(drawn[name][:, None], stages, axis=1)
-    return _fix(columns) | {f"drawn.{name}": column for name, column in drawn.items()}
+    fixed = _fix(space, columns) | {f"drawn.{name}": column for name, column in drawn.items()}
+    return _belonging(space, fixed)
 
 
-def _fix(columns: Columns) -> Columns:
+def _fix(space: DesignSpace, columns: Columns) -> Columns:
+    """The settings that are built: widths that grow added up, widths fitted to the groups."""
+    if BLOCKS[space.block].grows:
+        return columns | {"widths": _grown_widths(space, columns)}
     if "group_widths" not in columns:
         return dict(columns)
     widths, groups = fix_groups(
         columns["widths"], columns.get("bottleneck_ratios", 1.0), columns["group_widths"]
     )
     return columns | {"widths": widths.astype(float), "group_widths": groups.astype(float)}
+
+
+def _grown_widths(space: DesignSpace, columns: Columns) -> Array:
+    """Channels that leave each stage of blocks that add some (DenseNet-BC, compression 1/2)."""
+    depths = columns["depths"]
+    rate = columns.get("growth_rates", space.constants.get("growth_rate", 0.0))
+    added = depths * rate
+    widths = np.empty_like(depths)
+    width: Any = np.full(len(depths), float(space.stem.width or space.input_channels))
+    for i, stride in enumerate(space.strides):
+        start = np.maximum(width // 2, 1) if i or stride != 1 else width
+        width = widths[:, i] = start + added[:, i]
+    return widths
+
+
+def _belonging(space: DesignSpace, columns: Columns) -> Columns:
+    """The candidates whose stages the block's own rule allows."""
+    valid = BLOCKS[space.block].valid
+    if valid is None:
+        return columns
+    fits = np.ones(len(columns["depths"]), dtype=bool)
+    for i in range(len(space.strides)):
+        settings = _stage_settings(space, columns, i)
+        fits &= valid(columns["widths"][:, i], columns["depths"][:, i], **settings)
+    return {name: column[fits] for name, column in columns.items()}
 
 
 def draw_sequence(
@@ -300,23 +355,29 @@ def population_cost(space: DesignSpace, columns: Columns, resolution: int) -> Co
 
     `columns` as in `Population`, as floats: every count stays below 2⁵³, where they are exact.
     """
-    stages = []
-    width_in: Any = space.stem.width
-    for i, stride in enumerate(space.strides):
-        width = np.ascontiguousarray(columns["widths"][:, i])
-        settings: dict[str, Any] = {} if space.se_ratio is None else {"se_ratio": space.se_ratio}
-        for name in ("bottleneck_ratio", "group_width"):
-            if _PLURAL[name] in columns:
-                settings[name] = np.ascontiguousarray(columns[_PLURAL[name]][:, i])
-        depth = np.ascontiguousarray(columns["depths"][:, i])
-        stages.append(describe_stage(space.block, width_in, width, stride, depth, **settings))
-        width_in = width
-    description = Description(
-        STEMS[space.stem.kind](space.stem.width),
-        tuple(stages),
-        HEADS[space.head.kind](space.classes),
+    stages = (
+        (
+            space.block,
+            np.ascontiguousarray(columns["widths"][:, i]),
+            stride,
+            np.ascontiguousarray(columns["depths"][:, i]),
+            _stage_settings(space, columns, i),
+        )
+        for i, stride in enumerate(space.strides)
+    )
+    description = assemble(
+        space, stages, space.stem, space.head, space.input_channels, space.classes
     )
     return total(description, space.input_channels, resolution)
+
+
+def _stage_settings(space: DesignSpace, columns: Columns, stage: int) -> dict[str, Any]:
+    """The settings of a stage by name: a number where it is one for all, else (n,)."""
+    settings: dict[str, Any] = dict(space.constants)
+    for name, plural in _PLURAL.items():
+        if name in SETTINGS and plural in columns:
+            settings[name] = np.ascontiguousarray(columns[plural][:, stage])
+    return settings
 
 
 def _inside(columns: Columns, windows: dict[str, Window | None]) -> npt.NDArray[np.int64]:
@@ -329,8 +390,8 @@ def _inside(columns: Columns, windows: dict[str, Window | None]) -> npt.NDArray[
 
 def _unseen(columns: Columns, rows: Array, seen: set[bytes]) -> Array:
     """Which of the rows build a module that is not in `seen`; adds them to it."""
-    names = ("depths", "widths", "bottleneck_ratios", "group_widths")
-    table = np.concatenate([columns[name][rows] for name in names if name in columns], axis=1)
+    names = (name for name in _PLURAL.values() if name in columns)
+    table = np.concatenate([columns[name][rows] for name in names], axis=1)
     fresh = np.zeros(len(rows), dtype=bool)
     for i, row in enumerate(np.ascontiguousarray(table)):
         key = row.tobytes()
@@ -387,10 +448,11 @@ def _population(
         resolution=resolution,
         depths=columns["depths"].astype(np.int64),
         widths=columns["widths"].astype(np.int64),
-        bottleneck_ratios=columns.get("bottleneck_ratios"),
-        group_widths=(
-            columns["group_widths"].astype(np.int64) if "group_widths" in columns else None
-        ),
+        settings={
+            name: columns[name].astype(np.int64) if name in _WHOLE else columns[name]
+            for name in _PLURAL.values()
+            if name in columns and name not in ("depths", "widths")
+        },
         params=columns["params"],
         flops=columns["flops"],
         activations=columns["activations"],

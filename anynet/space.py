@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 from msgspec.structs import force_setattr, replace
 
-from anynet.blocks import BLOCKS
+from anynet.blocks import BLOCKS, SETTINGS, WHOLE_SETTINGS
+from anynet.checks import MOST, require_known, require_positive
+from anynet.choices import Choices, check_choices
 from anynet.counting import DEFAULT_RESOLUTION
 from anynet.errors import InputError
 from anynet.files import decode, parse_yaml, read_text, to_yaml
-from anynet.network import MOST, Head, Stem, require_known, require_positive, require_ratio
+from anynet.network import Head, Stem, always, check_setting
 from anynet.regnet import QUANTUM, check_ratios
 
 if TYPE_CHECKING:
@@ -28,9 +30,23 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 Window = tuple[float, float]
-Parameter = Literal["depth", "width", "bottleneck_ratio", "group_width"]
+Parameter = Literal[
+    "depth",
+    "width",
+    "bottleneck_ratio",
+    "group_width",
+    "se_ratio",
+    "kernel",
+    "expansion",
+    "growth_rate",
+    "share_1x1",
+    "share_3x3",
+    "share_5x5",
+    "reduce_3x3",
+    "reduce_5x5",
+]
 Rule = Literal["shared", "non_decreasing", "non_increasing"]
-PARAMETERS: tuple[Parameter, ...] = ("depth", "width", "bottleneck_ratio", "group_width")
+PARAMETERS: tuple[Parameter, ...] = get_args(Parameter)
 
 
 class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -81,6 +97,9 @@ class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         weights = np.log(values) - np.log(below)
         return weights / weights.sum()
 
+
+_NEEDED = ("bottleneck_ratio", "group_width")
+"""Settings that a space of a block with them states, and that count as drawn even if fixed."""
 
 Domain = Range | tuple[float, ...] | float
 """A range, a list of values drawn uniformly, or one fixed value."""
@@ -148,14 +167,18 @@ class LineRanges(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     wm: Domain
 
 
-class DesignSpace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
+class DesignSpace(Choices, frozen=True, forbid_unknown_fields=True, omit_defaults=True, dict=True):
     """A population of networks: `len(strides)` stages of one block.
 
-    Without `line`, every stage draws its own `depth`, `width`, `bottleneck_ratio` and
-    `group_width`, under the `constraints` (an AnyNet space). With `line`, `depth` is the number
-    of blocks in all, the widths follow the quantized line, networks whose number of stages is
-    not `len(strides)` do not belong, and ratio and group width are the same in all stages (a
-    RegNet space). Blocks without a bottleneck or groups leave those two out.
+    Without `line`, every stage draws its own `depth`, `width` and settings of the block, under
+    the `constraints` (an AnyNet space). With `line`, `depth` is the number of blocks in all, the
+    widths follow the quantized line, networks whose number of stages is not `len(strides)` do not
+    belong, and the settings are the same in all stages (a RegNet space).
+
+    A block needs `bottleneck_ratio` and `group_width` where it has them; its other settings are
+    its own where they are left out, and a setting with one value is not drawn. A `dense` space
+    has no `width`: a stage adds depth x growth_rate to what comes in, halved by a transition
+    between stages and where the stride is not 1.
     """
 
     name: str
@@ -164,14 +187,22 @@ class DesignSpace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=
     line: LineRanges | None = None
     bottleneck_ratio: Domain | None = None
     group_width: Domain | None = None
-    constraints: tuple[Constraint, ...] = ()
-    block: str = "x"
-    se_ratio: float | None = None
-    strides: tuple[int, ...] = (2, 2, 2, 2)
-    stem: Stem = Stem()
-    head: Head = Head()
-    input_channels: int = 3
-    classes: int = 1000
+    constraints: tuple[Constraint, ...] = always(())
+    block: str = always("x")
+    se_ratio: Domain | None = None
+    kernel: Domain | None = None
+    expansion: Domain | None = None
+    growth_rate: Domain | None = None
+    share_1x1: Domain | None = None
+    share_3x3: Domain | None = None
+    share_5x5: Domain | None = None
+    reduce_3x3: Domain | None = None
+    reduce_5x5: Domain | None = None
+    strides: tuple[int, ...] = always((2, 2, 2, 2))
+    stem: Stem = always(Stem())
+    head: Head = always(Head())
+    input_channels: int = always(3)
+    classes: int = always(1000)
 
     def __post_init__(self) -> None:
         require_known("block", self.block, BLOCKS)
@@ -179,7 +210,13 @@ class DesignSpace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=
             raise ValueError(f"strides: {list(self.strides)} must hold 1 to 6 numbers")
         for i, stride in enumerate(self.strides):
             require_positive(f"strides[{i}]", stride)
-        if (self.width is None) == (self.line is None):
+        if BLOCKS[self.block].grows:
+            for field in ("width", "line"):
+                if getattr(self, field) is not None:
+                    raise ValueError(
+                        f"{field}: the {self.block} block has none; depth and growth_rate make it"
+                    )
+        elif (self.width is None) == (self.line is None):
             raise ValueError("width: give either `width` or `line`, one of the two")
         if self.line is not None and self.constraints:
             raise ValueError("constraints: a space with a `line` has none; its stages follow it")
@@ -187,6 +224,7 @@ class DesignSpace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=
         require_positive("classes", self.classes)
         self._check_settings()
         self._check_domains()
+        check_choices(self, (self.block,))
         for i, constraint in enumerate(self.constraints):
             if getattr(self, constraint.parameter) is None:
                 raise ValueError(
@@ -196,20 +234,17 @@ class DesignSpace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=
 
     def _check_settings(self) -> None:
         defaults = BLOCKS[self.block].defaults
-        for field in ("bottleneck_ratio", "group_width"):
+        for field in SETTINGS:
             given = getattr(self, field) is not None
-            if given != (field in defaults):
-                needs = "needs it" if field in defaults else "has none"
-                raise ValueError(f"{field}: the {self.block} block {needs}")
-        if self.se_ratio is not None:
-            if "se_ratio" not in defaults:
-                raise ValueError(f"se_ratio: {self.se_ratio}, but the {self.block} block has none")
-            require_ratio("se_ratio", self.se_ratio)
-        elif defaults.get("se_ratio") is not None:
-            force_setattr(self, "se_ratio", defaults["se_ratio"])
+            if given and field not in defaults:
+                raise ValueError(f"{field}: the {self.block} block has none")
+            if not given and field in _NEEDED and field in defaults:
+                raise ValueError(f"{field}: the {self.block} block needs it")
+            if not given and field in defaults:
+                force_setattr(self, field, defaults[field])
 
     def _check_domains(self) -> None:
-        whole = {"depth": 1, "width": 1, "group_width": 1, "w0": QUANTUM}
+        whole = {"depth": 1, "width": 1, "w0": QUANTUM} | dict.fromkeys(WHOLE_SETTINGS, 1)
         for field, domain in self._domains().items():
             path = f"line.{field}" if field in ("w0", "wa", "wm") else field
             listed = domain if isinstance(domain, tuple) else ()
@@ -235,11 +270,27 @@ class DesignSpace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=
                 raise ValueError(f"{path}: {value:g} must be {rule}")
             if field == "bottleneck_ratio":
                 check_ratios(table.values)
+            elif field in SETTINGS:
+                for value in table.values.tolist():
+                    check_setting(field, value)
 
     @cached_property
     def tables(self) -> dict[str, Table]:
         """Values and probabilities of every parameter that is drawn, by name."""
-        return {name: tabulate(domain) for name, domain in self._domains().items()}
+        tables = {name: tabulate(domain) for name, domain in self._domains().items()}
+        return {name: table for name, table in tables.items() if name not in self.constants}
+
+    @cached_property
+    def constants(self) -> dict[str, float]:
+        """The settings with one value, which are not drawn: neither ratio nor group width."""
+        found: dict[str, float] = {}
+        for name in SETTINGS:
+            domain = getattr(self, name)
+            if name not in _NEEDED and domain is not None:
+                values = tabulate(domain).values
+                if len(values) == 1:
+                    found[name] = values[0].item()
+        return found
 
     def _domains(self) -> dict[str, Domain]:
         domains: dict[str, Domain | None] = {"depth": self.depth}
@@ -247,7 +298,7 @@ class DesignSpace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=
             domains["width"] = self.width
         else:
             domains |= {"w0": self.line.w0, "wa": self.line.wa, "wm": self.line.wm}
-        domains |= {"bottleneck_ratio": self.bottleneck_ratio, "group_width": self.group_width}
+        domains |= {name: getattr(self, name) for name in SETTINGS}
         return {name: domain for name, domain in domains.items() if domain is not None}
 
     def rules(self, parameter: str) -> frozenset[Rule]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from anynet.network import Network, Stage, Stem, require_known
+from anynet.checks import require_known
+from anynet.network import Network, Stage, Stem
 from anynet.regnet import RegNet
 
 # (depth, w0, wa, wm, group width) of the published RegNets: DNDS, tables 3 and 4, as in pycls

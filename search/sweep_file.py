@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 import msgspec
 
+from anynet.checks import require_positive
 from anynet.errors import InputError
 from anynet.files import decode, parse_yaml, read_text
-from anynet.network import require_positive
 from anynet.space import DesignSpace, Window, load_space
 from search.recipe import Recipe
 

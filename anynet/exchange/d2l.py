@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from anynet.checks import require_ratio
 from anynet.errors import InputError
 from anynet.exchange.names import multipliers, require_expressible
-from anynet.network import Network, Stage, Stem, require_ratio
+from anynet.network import Network, Stage, Stem
 
 _STRIDE = 2
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from anynet.blocks import inner_width
+from anynet.choices import DEFAULTS, departures
 from anynet.errors import InputError
 from anynet.layers import rint
 from anynet.network import Network, Stage, Stem
@@ -54,8 +55,24 @@ def squeezed_widths(network: Network) -> list[list[int]]:
     return widths
 
 
+TRAINING_ONLY = ("stochastic_depth", "zero_gamma")
+"""Choices that say how a network is trained, and change nothing in eval mode."""
+
+
+def left_out(network: Network) -> str:
+    """What an export to a library leaves out, in a line; empty where it is nothing."""
+    choices = {name: departures(network).get(name) for name in TRAINING_ONLY}
+    choices["dropout"] = network.head.dropout
+    given = [f"{name} {value}" for name, value in choices.items() if value]
+    return f"Left out, as it holds in training alone: {', '.join(given)}." if given else ""
+
+
 def require_expressible(network: Network, library: str, stems: tuple[str, ...]) -> None:
-    """Raise InputError where a stage is neither X nor Y, or the stem none of `stems`."""
+    """Raise InputError where a stage is neither X nor Y, the stem none of `stems`, or a choice
+    or the head another than the library's.
+
+    What holds in training alone (`TRAINING_ONLY`, dropout) changes no output, and is let through.
+    """
     for i, stage in enumerate(network.stages):
         if stage.block not in BLOCKS:
             raise InputError(
@@ -64,6 +81,15 @@ def require_expressible(network: Network, library: str, stems: tuple[str, ...]) 
     if network.stem.kind not in stems:
         rule = f"takes {' and '.join(stems)} stems"
         raise InputError(f"stem.kind: {network.stem.kind!r}, but {library} {rule}")
+    if network.head.kind != "linear":
+        raise InputError(f"head.kind: {network.head.kind!r}, but {library} takes linear heads here")
+    if network.head.width is not None:
+        rule = f"{library} has no convolution before the pooling here"
+        raise InputError(f"head.width: {network.head.width}, but {rule}")
+    for choice, value in departures(network).items():
+        if choice not in TRAINING_ONLY:
+            default = getattr(DEFAULTS, choice)
+            raise InputError(f"{choice}: {value!r}, but {library} takes {default!r} here")
 
 
 def multipliers(network: Network) -> list[float]:
@@ -95,7 +121,7 @@ def paired(network: Network, names: Names) -> Iterator[tuple[str, str]]:
                 for part, name in zip(("reduce", "expand"), names.squeeze, strict=True):
                     yield f"{ours}body.6.{part}", theirs + name
         width_in = stage.width
-    yield "head.1", names.head
+    yield ("head.2" if network.head.dropout else "head.1"), names.head
 
 
 def renamed(state: Mapping[str, Tensor], modules: Mapping[str, str]) -> dict[str, Tensor]:

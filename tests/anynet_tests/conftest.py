@@ -2,19 +2,60 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from anynet.blocks import BLOCKS, HEADS, STEMS
+from anynet.choices import Choices, check_choices
+from anynet.layers import ACTIVATIONS, NORMS, SHORTCUTS
 from anynet.network import Head, Network, Stage, Stem
 
 if TYPE_CHECKING:
     from anynet.model import AnyNet
 
 RATIOS = (1, 2, 3, 4, 1 / 2, 1 / 4)
+
+
+_OTHER_SETTINGS: dict[str, dict[str, tuple[float, ...]]] = {
+    "nin": {"kernel": (1, 3, 5, 11)},
+    "inception": {
+        "share_1x1": (0.1, 0.25),
+        "share_3x3": (0.1, 0.4),
+        "share_5x5": (0.05, 0.1),
+        "reduce_3x3": (0.2, 0.75, 2.0),
+        "reduce_5x5": (0.2, 0.5),
+    },
+    "dense": {"growth_rate": (1, 5, 12), "expansion": (0.1, 1.0, 4.0)},
+    "mbconv": {"expansion": (0.5, 1.0, 6.0), "kernel": (3, 5), "se_ratio": (0.25, 1.0)},
+}
+
+
+def _choices(rng: random.Random, blocks: set[str]) -> dict[str, Any]:
+    """Choices of every kind, without those that would change nothing in these blocks."""
+    given = {
+        "norm": rng.choice(NORMS),
+        "activation": rng.choice(ACTIVATIONS),
+        "shortcut": rng.choice(SHORTCUTS),
+        "stochastic_depth": rng.choice((None, 0.3)),
+        "zero_gamma": rng.random() < 0.5,
+    }
+    kept: dict[str, Any] = {}
+    for name, value in given.items():
+        with contextlib.suppress(ValueError):
+            check_choices(Choices(**kept, **{name: value}), blocks)
+            kept[name] = value
+    return kept
+
+
+def _head(rng: random.Random) -> Head:
+    kind = rng.choice(list(HEADS))
+    values = {"width": (3, 20), "dropout": (0.1, 0.5), "grid": (1, 2, 7)}
+    takes = [name for name in HEADS[kind].defaults if rng.random() < 0.5 or name == "width"]
+    return Head(kind, **{name: rng.choice(values[name]) for name in takes if rng.random() < 0.8})
 
 
 def _stage(rng: random.Random) -> Stage:
@@ -24,6 +65,13 @@ def _stage(rng: random.Random) -> Stage:
     takes = BLOCKS[block].defaults
     if not takes:
         return Stage(depth, rng.randint(1, 48), stride, block)
+    if block in _OTHER_SETTINGS:
+        for name, values in _OTHER_SETTINGS[block].items():
+            if rng.random() < 0.7:
+                settings[name] = rng.choice(values)
+        growth = settings.get("growth_rate", takes.get("growth_rate", 1))
+        least = depth * growth + 1 if BLOCKS[block].grows else 24
+        return Stage(depth, rng.randint(least, least + 40), stride, block, **settings)
     if "group_width" not in takes:
         return Stage(depth, rng.randint(1, 48), stride, block, rng.choice((*RATIOS, 1.5, 0.7)))
     if rng.random() < 0.2:  # any width and ratio go together with one group
@@ -42,10 +90,14 @@ def _stage(rng: random.Random) -> Stage:
 
 
 def _network(rng: random.Random) -> Network:
+    stages = tuple(_stage(rng) for _ in range(rng.randint(1, 6)))
+    stem = rng.choice(list(STEMS))
+    choices = _choices(rng, {stage.block for stage in stages}) if rng.random() < 0.7 else {}
     return Network(
-        stages=tuple(_stage(rng) for _ in range(rng.randint(1, 6))),
-        stem=Stem(rng.choice(list(STEMS)), rng.randint(1, 40)),
-        head=Head(rng.choice(list(HEADS))),
+        stages=stages,
+        stem=Stem(stem, rng.randint(1, 40)) if stem != "none" else Stem(stem),
+        head=_head(rng),
+        **choices,
         input_channels=rng.randint(1, 4),
         classes=rng.choice((1, 2, 10, 37, 1000)),
     )

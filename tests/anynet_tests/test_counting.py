@@ -69,16 +69,16 @@ def measured(network: Network, resolution: int) -> tuple[int, int, int]:
     def hook(layer: nn.Module, _inputs: object, output: torch.Tensor) -> None:
         nonlocal flops, activations
         activations += output.numel()
-        if isinstance(layer, nn.MaxPool2d):
+        if isinstance(layer, nn.MaxPool2d | nn.AvgPool2d):
             return
         positions = output.shape[2] * output.shape[3] if output.ndim == 4 else 1
         flops += positions * layer.weight.numel()
         flops += output.numel() if layer.bias is not None else 0
 
     for layer in module.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear | nn.MaxPool2d):
+        if isinstance(layer, nn.Conv2d | nn.Linear | nn.MaxPool2d | nn.AvgPool2d):
             layer.register_forward_hook(hook)
-        elif isinstance(layer, nn.BatchNorm2d | nn.ReLU):
+        elif isinstance(layer, nn.BatchNorm2d | nn.GroupNorm | nn.ReLU):
             layer.forward = lambda x: x  # changes no shape, and would take half of the time
     side = torch.empty(1, network.input_channels, resolution, resolution, device="meta")
     with torch.inference_mode():
@@ -132,18 +132,31 @@ def test_counted_is_measured_for_samples_of_the_named_spaces(name):
         assert row == measured(network, 65) == cost(network, 65)
 
 
+DOMAINS = {
+    "bottleneck_ratio": (0.5, 1, 2),
+    "group_width": (1, 4, 16),
+    "se_ratio": (0.01, 0.25, 0.5),
+    "kernel": (1, 3, 7),
+    "expansion": (0.3, 1, 6),
+    "growth_rate": (1, 4, 9),
+    "share_1x1": (0.1, 0.25),
+    "share_3x3": 0.4,
+    "share_5x5": (0.05, 0.34),
+    "reduce_3x3": (0.1, 1.5),
+    "reduce_5x5": 0.5,
+}
+
+
 def space_of(block: str, stem: str, stages: int) -> DesignSpace:
     takes = BLOCKS[block].defaults
     return DesignSpace(
         name="test",
         depth=(1, 2, 3),
-        width=(8, 16, 24, 40),
-        bottleneck_ratio=(0.5, 1, 2) if "bottleneck_ratio" in takes else None,
-        group_width=(1, 4, 16) if "group_width" in takes else None,
-        se_ratio=0.25 if "se_ratio" in takes else None,
+        width=None if BLOCKS[block].grows else (8, 16, 24, 40),
+        **{name: domain for name, domain in DOMAINS.items() if name in takes},
         block=block,
         strides=(1, 2, 3, 2, 1, 2)[:stages],
-        stem=Stem(stem, 16),
+        stem=Stem(stem, 0 if stem == "none" else 16),
         input_channels=1,
         classes=10,
     )

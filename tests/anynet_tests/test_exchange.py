@@ -332,7 +332,8 @@ def test_wrong_arch_tuples_are_refused(arch, groups, message):
 
 def test_every_block_is_exported_or_refused():
     for block in BLOCKS:
-        network = stages({"block": block}, {"block": block})
+        wide = {"block": block, "width": 96}  # a stage of dense blocks adds 32 channels a block
+        network = stages(wide, wide)
         for to in ("torchvision", "timm"):
             if block in ("x", "y"):
                 assert params(run_code(network, to)) == params(build(network, device="meta"))

@@ -36,10 +36,11 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 @pytest.mark.parametrize("block", BLOCKS)
 def test_scores_and_gradients_have_their_shapes(block, stem):
     takes = BLOCKS[block].defaults
-    settings = {"bottleneck_ratio": 2, "group_width": 4} if "group_width" in takes else {}
+    settings = {"bottleneck_ratio": 2, "group_width": 4, "growth_rate": 7}
+    settings = {name: value for name, value in settings.items() if name in takes}
     network = Network(
         (Stage(1, 16, 2, block, **settings), Stage(2, 24, 1, block, **settings)),
-        Stem(stem, 8),
+        Stem(stem, 0 if stem == "none" else 8),
         input_channels=2,
         classes=7,
     )
@@ -264,8 +265,8 @@ def test_a_users_block_is_counted_sampled_and_built(own_blocks):
 def test_a_block_is_registered_once(own_blocks):
     with pytest.raises(ValueError, match="block: 'x' is taken"):
         register_block("x")
-    with pytest.raises(ValueError, match="kernel: not a setting of a stage"):
-        register_block("mine", kernel=3)
+    with pytest.raises(ValueError, match="dilation: not a setting of a stage"):
+        register_block("mine", dilation=3)
     assert "mine" not in BLOCKS
 
 

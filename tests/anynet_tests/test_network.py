@@ -90,9 +90,11 @@ def test_what_a_stage_leaves_out_is_filled_in(left_out, stated):
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_settings_are_those_of_the_block(block):
-    stage = Stage(1, 16, block=block)
-    assert list(stage.settings) == list(BLOCKS[block].defaults)
-    assert None not in stage.settings.values()
+    stage = Stage(1, 48, block=block)
+    filled = BLOCKS[block].defaults | {"group_width": 48}
+    assert stage.settings == {
+        name: filled[name] for name in BLOCKS[block].defaults if filled[name] is not None
+    }
 
 
 @pytest.mark.parametrize(
