@@ -11,8 +11,10 @@ def require_known(field: str, name: str, known: Iterable[str]) -> None:
     known = list(known)
     if name not in known:
         nearest = difflib.get_close_matches(name, known, n=1)
+        more = f", ... ({len(known)} in all)" if len(known) > 25 else ""
         rule = f"is not known; did you mean {nearest[0]!r}?" if nearest else ""
-        raise ValueError(f"{field}: {name!r} {rule or 'is not one of ' + ', '.join(known)}")
+        listed = f"is not one of {', '.join(known[:25])}{more}"
+        raise ValueError(f"{field}: {name!r} {rule or listed}")
 
 
 MOST = 1_000_000

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from anynet.checks import require_ratio
+from anynet.choices import departures
 from anynet.counting import DEFAULT_RESOLUTION, cost
 from anynet.errors import InputError
 from anynet.exchange.d2l import to_d2l
@@ -20,7 +22,7 @@ from anynet.exchange.names import left_out
 from anynet.exchange.timm import to_timm
 from anynet.exchange.torchvision import to_torchvision
 from anynet.files import decode, parse_yaml, read_text, to_yaml
-from anynet.network import Network, Stage, Stem
+from anynet.network import Head, Network, Stage, Stem
 from anynet.regnet import RegNet
 from anynet.textbook import names, textbook_network
 
@@ -39,6 +41,12 @@ _PYCLS_BLOCKS = {
     "vanilla": "vanilla_block",
     "res_bottleneck_linear": "res_bottleneck_linear_block",
 }
+_PYCLS_CHOICES: dict[str, tuple[object, ...]] = {
+    "norm": ("batch",),
+    "activation": ("relu", "silu"),
+    "shortcut": ("conv",),
+    "stochastic_depth": (None,),
+}
 _PYCLS_CHANNELS = 3
 """Every pycls stem takes three channels."""
 
@@ -46,7 +54,7 @@ _PYCLS_CHANNELS = 3
 class _PyclsModel(msgspec.Struct):
     TYPE: Literal["anynet", "regnet"]
     NUM_CLASSES: int = 10
-    ACTIVATION_FUN: Literal["relu"] = "relu"
+    ACTIVATION_FUN: Literal["relu", "silu"] = "relu"
 
 
 class _PyclsAnyNet(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -58,7 +66,7 @@ class _PyclsAnyNet(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     STRIDES: list[int]
     BOT_MULS: list[float] = msgspec.field(default_factory=list)
     GROUP_WS: list[int] = msgspec.field(default_factory=list)
-    HEAD_W: Literal[0] = 0
+    HEAD_W: int = 0
     SE_ON: bool = False
     SE_R: float = 0.25
 
@@ -76,7 +84,11 @@ class _PyclsRegNet(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     WM: float = 2.5
     GROUP_W: int = 16
     BOT_MUL: float = 1.0
-    HEAD_W: Literal[0] = 0
+    HEAD_W: int = 0
+
+
+class _PyclsBatchNorm(msgspec.Struct, frozen=True):
+    ZERO_INIT_FINAL_GAMMA: bool = False
 
 
 class _Pycls(msgspec.Struct):
@@ -85,13 +97,22 @@ class _Pycls(msgspec.Struct):
     MODEL: _PyclsModel
     ANYNET: _PyclsAnyNet | None = None
     REGNET: _PyclsRegNet | None = None
+    BN: _PyclsBatchNorm = _PyclsBatchNorm()
+
+    @property
+    def choices(self) -> dict[str, Any]:
+        """What holds for all layers, by the names that `Network` has."""
+        return {
+            "activation": self.MODEL.ACTIVATION_FUN,
+            "zero_gamma": self.BN.ZERO_INIT_FINAL_GAMMA,
+        }
 
 
 def to_pycls(network: Network) -> str:
     """A pycls config (`MODEL` and `ANYNET`) of the network, as YAML text.
 
     Raises InputError where pycls has no such network: stages of different blocks or SE ratios,
-    or another number of input channels than three.
+    another number of input channels than three, another norm than batch norm, ...
     """
     if network.input_channels != _PYCLS_CHANNELS:
         raise InputError(
@@ -108,6 +129,12 @@ def to_pycls(network: Network) -> str:
         raise InputError(f"stem.kind: pycls has no {network.stem.kind!r} stem")
     if network.head.kind != "linear":
         raise InputError(f"head.kind: pycls has no {network.head.kind!r} head")
+    if network.head.dropout is not None:
+        raise InputError(f"head.dropout: {network.head.dropout:g}, but pycls's AnyNet has none")
+    choices = departures(network)
+    for choice, known in _PYCLS_CHOICES.items():
+        if choices.get(choice, known[0]) not in known:
+            raise InputError(f"{choice}: {choices[choice]!r}, but pycls's AnyNet has none such")
     body: dict[str, Any] = {
         "STEM_TYPE": _PYCLS_STEMS[network.stem.kind],
         "STEM_W": network.stem.width,
@@ -127,7 +154,14 @@ def to_pycls(network: Network) -> str:
         body["GROUP_WS"] = [stage.group_width for stage in network.stages]
     if se_ratio is not None:
         body |= {"SE_ON": True, "SE_R": se_ratio}
-    document = {"MODEL": {"TYPE": "anynet", "NUM_CLASSES": network.classes}, "ANYNET": body}
+    if network.head.width is not None:
+        body["HEAD_W"] = network.head.width
+    model: dict[str, Any] = {"TYPE": "anynet", "NUM_CLASSES": network.classes}
+    if network.activation != "relu":
+        model["ACTIVATION_FUN"] = network.activation
+    document: dict[str, Any] = {"MODEL": model, "ANYNET": body}
+    if network.zero_gamma:
+        document["BN"] = {"ZERO_INIT_FINAL_GAMMA": True}
     return to_yaml(
         document,
         "pycls config. The stages are resolved: quantized, and fitted to the group widths\n"
@@ -141,10 +175,11 @@ def from_pycls(text: str, source: str) -> Network:
     classes = config.MODEL.NUM_CLASSES
     try:
         if config.MODEL.TYPE == "regnet":
-            return _from_regnet(config.REGNET or _PyclsRegNet(), classes)
+            network = _from_regnet(config.REGNET or _PyclsRegNet(), classes)
+            return replace(network, **config.choices)
         if config.ANYNET is None:
             raise ValueError("ANYNET: MODEL.TYPE is anynet, but the section is not there")
-        return _from_anynet(config.ANYNET, classes)
+        return replace(_from_anynet(config.ANYNET, classes), **config.choices)
     except ValueError as error:
         raise InputError(f"{source}: {error}") from None
 
@@ -187,6 +222,7 @@ def _from_regnet(body: _PyclsRegNet, classes: int) -> Network:
         stride=body.STRIDE,
         se_ratio=body.SE_R if block == "y" else None,
         stem=Stem(_stem_of("REGNET", body.STEM_TYPE), body.STEM_W),
+        head=Head(width=body.HEAD_W or None),
         input_channels=_PYCLS_CHANNELS,
         classes=classes,
     )
@@ -210,6 +246,7 @@ def _from_anynet(body: _PyclsAnyNet, classes: int) -> Network:
             )
     return Network(
         stem=Stem(_stem_of("ANYNET", body.STEM_TYPE), body.STEM_W),
+        head=Head(width=body.HEAD_W or None),
         stages=tuple(
             Stage(
                 depth=body.DEPTHS[i],

@@ -94,20 +94,15 @@ class AnyNet(nn.Module):
         super().__init__()
         self.network = network
         description = describe(network)
-        # What comes first must not write to the images, which are the caller's.
-        channels, self.stem = _sequence(description.stem, network.input_channels, shared=True)
+        channels, self.stem = _sequence(description.stem, network.input_channels)
         stages = []
         number, total = 0, sum(network.depths)
         for stage in description.stages:
             blocks = []
             for layers in (stage.first, *_repeated(stage.others)):
                 number += 1
-                channels, block = _sequence(
-                    layers,
-                    channels,
-                    shared=number == 1 and not description.stem,
-                    drop=(network.stochastic_depth or 0.0) * number / total,
-                )
+                drop = (network.stochastic_depth or 0.0) * number / total
+                channels, block = _sequence(layers, channels, drop)
                 blocks.append(block)
             stages.append(nn.Sequential(*blocks))
         self.stages = nn.Sequential(*stages)
@@ -166,20 +161,21 @@ def _repeated(others: tuple[tuple[int, Layers], ...]) -> Iterator[Layers]:
         yield from (layers,) * times
 
 
-def _sequence(
-    layers: Layers, channels: int, *, shared: bool = False, drop: float = 0.0
-) -> tuple[int, nn.Sequential]:
+def _sequence(layers: Layers, channels: int, drop: float = 0.0) -> tuple[int, nn.Sequential]:
     """Build layers in a row; returns the channels that leave them, and the module.
 
-    `shared`: somebody else reads the same input, so the first layer must not write to it. `drop`:
-    the probability that a residual among the layers is left out of a training step.
+    `drop`: the probability that a residual among the layers is left out of a training step.
     """
     modules: list[nn.Module] = []
+    before: Layer | None = None
     for layer in _present(layers):
         channels, module = _module(layer, channels, drop)
+        if isinstance(module, nn.ReLU | nn.ReLU6) and isinstance(before, Activation | None):
+            # Its input may be the caller's images, what another branch reads, or what an
+            # activation keeps for its derivative: not to be written to.
+            module.inplace = False
         modules.append(module)
-    if shared and modules and isinstance(modules[0], nn.ReLU | nn.ReLU6):
-        modules[0].inplace = False
+        before = layer
     return channels, nn.Sequential(*modules)
 
 
@@ -216,16 +212,16 @@ def _module(layer: Layer, channels: int, drop: float) -> tuple[int, nn.Module]:
         case SqueezeExcite(width, kind):
             return channels, SqueezeExcitation(channels, width, kind)
         case Residual(body, shortcut, skip):
-            width, inside = _sequence(body, channels, shared=True)
+            width, inside = _sequence(body, channels)
             if not skip:
                 return width, inside
-            _, around = _sequence(shortcut, channels, shared=True)
+            _, around = _sequence(shortcut, channels)
             other = around if len(around) else nn.Identity()
             if drop:
                 return width, StochasticResidualSum(inside, other, drop)
             return width, ResidualSum(inside, other)
         case Concat(branches):
-            built = [_sequence(branch, channels, shared=True) for branch in branches]
+            built = [_sequence(branch, channels) for branch in branches]
             modules = (module if len(module) else nn.Identity() for _, module in built)
             return sum(width for width, _ in built), Concatenation(modules)
         case GlobalPool(grid):

@@ -103,8 +103,9 @@ def train(
     """Train `module`, from images (B, C, H, W) to scores (B, classes), in place.
 
     The images' order and augmentation are drawn from `seed` alone; with a fixed number of threads
-    a CPU gives the same bits whatever ran before (unless the module itself draws, as dropout
-    does, from torch's global generator). CUDA runs the same code, not tested: no GPU was at hand.
+    a CPU gives the same bits whatever ran before. What the module itself draws (dropout,
+    stochastic depth) comes from torch's default generators, which are seeded with it meanwhile
+    and put back afterwards. CUDA runs the same code, not tested: no GPU was at hand.
 
     A last batch that would be smaller is dropped; data smaller than a batch are one batch.
     `on_epoch(epoch, error)` hears of each epoch, counted from 1. Raises ValueError where the
@@ -113,6 +114,21 @@ def train(
     _require_resolved(recipe)
     if epochs < 1:
         raise ValueError(f"epochs: {epochs} must be 1 or more")
+    device = resident.device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        return _train(module, resident, recipe, epochs, seed, on_epoch, keep_weights)
+
+
+def _train(
+    module: nn.Module,
+    resident: Resident,
+    recipe: Recipe,
+    epochs: int,
+    seed: int,
+    on_epoch: Callable[[int, float], None] | None,
+    keep_weights: bool,
+) -> Training:
     device = resident.device
     module.to(device).to(memory_format=_memory_format(bool(recipe.channels_last)))
     optimizer = torch.optim.SGD(

@@ -16,6 +16,8 @@ ANYNET = (
     "files",
     "layers",
     "blocks",
+    "checks",
+    "choices",
     "network",
     "counting",
     "regnet",

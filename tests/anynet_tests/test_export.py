@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 import yaml
+from msgspec.structs import replace
 
 from anynet.counting import cost
 from anynet.errors import InputError
 from anynet.export import export_text, from_pycls, load_network, pycls_regnet, summary, to_pycls
 from anynet.files import parse_yaml
-from anynet.network import Network, Stage, Stem
+from anynet.network import Head, Network, Stage, Stem
 from anynet.textbook import REGNETS, names, textbook_network
 
 # pycls `configs/dds_baselines/regnetx/RegNetX-400MF_dds_8gpu.yaml`, as published.
@@ -91,9 +92,43 @@ def test_a_network_survives_pycls(block, settings):
     assert from_pycls(to_pycls(network), "x.yaml") == network
 
 
+PYCLS_LACKS = {
+    "resnet50d": "stem.kind: pycls has no 'deep' stem",
+    "preact_resnet50": "pycls has no 'preact_bottleneck' block",
+    "densenet121": "pycls has no 'dense' block",
+    "densenet169": "pycls has no 'dense' block",
+    "mobilenet_v2": "pycls has no 'mbconv' block",
+    "efficientnet_b0": "pycls has no 'mbconv' block",
+}
+
+
 @pytest.mark.parametrize("name", names())
-def test_reference_networks_survive_pycls(name):
-    assert from_pycls(to_pycls(textbook_network(name)), "x.yaml") == textbook_network(name)
+def test_reference_networks_survive_pycls_or_are_refused(name):
+    if name in PYCLS_LACKS:
+        with pytest.raises(InputError, match=PYCLS_LACKS[name]):
+            to_pycls(textbook_network(name))
+    else:
+        assert from_pycls(to_pycls(textbook_network(name)), "x.yaml") == textbook_network(name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"norm": "group"}, "norm: 'group'"),
+        ({"activation": "gelu"}, "activation: 'gelu'"),
+        ({"shortcut": "avg_pool"}, "shortcut: 'avg_pool'"),
+        ({"stochastic_depth": 0.1}, "stochastic_depth: 0.1"),
+        ({"head": Head(dropout=0.2)}, "head.dropout: 0.2"),
+        ({"activation": "silu", "zero_gamma": True, "head": Head(width=96)}, None),
+    ],
+)
+def test_choices_survive_pycls_or_are_refused(changes, message):
+    network = replace(textbook_network("regnety_400mf"), **changes)
+    if message is None:
+        assert from_pycls(to_pycls(network), "x.yaml") == network
+    else:
+        with pytest.raises(InputError, match=f"{message}, but pycls"):
+            to_pycls(network)
 
 
 @pytest.mark.parametrize("ratio", [1, 2, 3, 5, 6, 7, 49, 93, 0.5, 0.25, 1 / 3])
@@ -186,7 +221,7 @@ def replaced(text: str, old: str, new: str) -> str:
             replaced(REGNETX_400MF, "TYPE: regnet", "TYPE: regnet\n  ACTIVATION_FUN: silu"),
             "MODEL.ACTIVATION_FUN: 'silu': must be one of relu",
         ),
-        (replaced(REGNETX_400MF, "WM: 2.54", "HEAD_W: 1024"), "REGNET.HEAD_W: 1024: must be one"),
+        (replaced(REGNETX_400MF, "WM: 2.54", "HEAD_W: -2"), "width: -2 must be above 0"),
     ],
 )
 def test_a_wrong_pycls_file_is_refused(text, message):

@@ -10,7 +10,7 @@ import pytest
 from anynet.line_fit import DEEPEST, fit_lines, line_errors
 from anynet.regnet import quantize_line, quantize_lines
 from anynet.space import NAMED
-from anynet.textbook import names, textbook_network
+from anynet.textbook import REGNETS, textbook_network
 
 
 def lines_of_the_space(stages, count, seed):
@@ -158,7 +158,7 @@ def test_constant_width_is_a_line_of_slope_0():
 
 
 def test_published_regnets_are_near_lines():
-    for name in names():
+    for name in REGNETS:
         network = textbook_network(name)
         (e_fit,) = fit_lines([network.depths], [network.widths]).e_fit
         assert e_fit < 0.1, name

@@ -8,13 +8,15 @@ import sys
 import warnings
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 
-from anynet import Network, Stage, Stem, build
+from anynet import Head, Network, Stage, Stem, build
+from anynet.layers import NORMS
 from anynet.model import AnyNet
 from search.data import DataSet, Split
 from search.recipe import Precision, Recipe
@@ -519,3 +521,52 @@ def test_pinned_threads_hold_and_can_be_set_twice() -> None:
     pin_threads(1)
     pin_threads(1)
     assert torch.get_num_threads() == 1
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_what_a_network_draws_comes_from_the_seed(noise: Resident, precision: Precision) -> None:
+    described = Network(
+        stem=Stem(kind="none"),
+        stages=(Stage(2, 16, 2, "mbconv", expansion=2.0), Stage(1, 24, 2, "res_basic")),
+        head=Head("fully_connected", width=12, dropout=0.5, grid=2),
+        input_channels=1,
+        classes=10,
+        norm="group",
+        activation="gelu",
+        stochastic_depth=0.4,
+    )
+    recipe = msgspec.structs.replace(PLAIN, precision=precision)
+    results = []
+    for state in (1, 2):
+        torch.manual_seed(state)
+        module = build(described, generator=torch.Generator().manual_seed(0))
+        results.append(train(module, noise, recipe, epochs=1, seed=5, keep_weights=True).weights)
+        assert torch.initial_seed() == state
+    one, other = results
+    assert one is not None
+    assert other is not None
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    module = build(described, generator=torch.Generator().manual_seed(0))
+    another = train(module, noise, recipe, epochs=1, seed=6, keep_weights=True).weights
+    assert another is not None
+    assert not all(torch.equal(one[name], another[name]) for name in one)
+
+
+# Chance is 90. Without a norm so short a training hardly begins: it is to stay finite.
+LEARNED = {"batch": 40, "group": 50, "layer": 50, "instance": 75, "none": 95}
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_every_norm_trains(digits: Resident, norm: str) -> None:
+    described = Network(
+        stem=Stem("cifar", 16),
+        stages=(Stage(1, 32, 2, group_width=8), Stage(1, 32, 1, "res_basic")),
+        input_channels=1,
+        classes=10,
+        norm=norm,
+    )
+    module = build(described, generator=torch.Generator().manual_seed(0))
+    recipe = resolve(Recipe(lr=0.1, batch_size=64), digits)
+    result = train(module, digits, recipe, epochs=6, seed=0)
+    assert not result.diverged
+    assert result.error < LEARNED[norm]

@@ -1,0 +1,292 @@
+"""The choices of a whole network do what they say, in the module that is built."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from anynet.blocks import BLOCKS
+from anynet.counting import cost
+from anynet.errors import InputError
+from anynet.layers import ACTIVATIONS, NORMS
+from anynet.model import AnyNet, ResidualSum, StochasticResidualSum, build, norm_groups
+from anynet.network import Head, Network, Stage, Stem
+from anynet.space import DesignSpace, Range
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+STAGES = (Stage(2, 32, 2, group_width=8), Stage(1, 48, 2, group_width=8))
+OLD_JSON = (
+    '{"stages": [{"depth": 1, "width": 8, "stride": 2, "block": "vanilla", "bottleneck_ratio": '
+    'null, "group_width": null, "se_ratio": null}], "stem": {"kind": "simple", "width": 32}, '
+    '"head": {"kind": "linear"}, "input_channels": 3, "classes": 10}'
+)
+
+
+def network(**choices) -> Network:
+    return Network(STAGES, Stem("cifar", 16), classes=7, **choices)
+
+
+def made(network: Network) -> AnyNet:
+    return build(network, generator=torch.Generator().manual_seed(0))
+
+
+def images(side: int = 16, channels: int = 3) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(4, channels, side, side, generator=generator)
+
+
+def layers(module: nn.Module, *kinds: type[nn.Module]) -> list[nn.Module]:
+    return [layer for layer in module.modules() if isinstance(layer, kinds)]
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_the_norm_is_what_normalizes(norm):
+    module = made(network(norm=norm))
+    norms = layers(module, nn.BatchNorm2d, nn.GroupNorm)
+    biases = {conv.bias is not None for conv in layers(module, nn.Conv2d)}
+    assert biases == {norm == "none"}
+    groups = {
+        "batch": lambda channels: None,
+        "group": lambda channels: channels // 16,
+        "layer": lambda channels: 1,
+        "instance": lambda channels: channels,
+    }
+    assert bool(norms) == (norm != "none")
+    for layer in norms:
+        channels = len(layer.weight)
+        assert getattr(layer, "num_groups", None) == groups[norm](channels)
+
+
+def test_groups_of_a_norm_hold_about_16_channels():
+    assert [norm_groups(c) for c in (1, 8, 16, 17, 24, 40, 56, 64, 100)] == [
+        1, 1, 1, 1, 2, 2, 4, 4, 5,
+    ]  # fmt: skip
+    assert all(c % norm_groups(c) == 0 for c in range(1, 300))
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_the_activation_stands_everywhere(activation):
+    kinds = {"relu": nn.ReLU, "relu6": nn.ReLU6, "silu": nn.SiLU, "gelu": nn.GELU}
+    stage = Stage(1, 16, block="y", group_width=8)  # has one in its squeeze-and-excitation too
+    module = made(Network((stage,), activation=activation))
+    found = layers(module, *kinds.values())
+    assert {type(layer) for layer in found} == {kinds[activation]}
+    assert len(found) == 5
+
+
+def test_a_pooled_shortcut_is_resnet_ds():
+    module = made(network(shortcut="avg_pool"))
+    shortcut = module.stages[0][0][0].shortcut
+    assert [type(layer) for layer in shortcut] == [nn.AvgPool2d, nn.Conv2d, nn.BatchNorm2d]
+    assert shortcut[1].stride == (1, 1)
+    # 5 pixels become 3; what hangs over the border is left out of the mean.
+    pooled = shortcut[0](torch.arange(25.0).view(1, 1, 5, 5))
+    assert pooled[0, 0].tolist() == [[3, 5, 6.5], [13, 15, 16.5], [20.5, 22.5, 24]]
+    assert cost(network(shortcut="avg_pool")).params == cost(network()).params
+
+
+def test_stochastic_depth_grows_with_the_block_and_keeps_the_mean():
+    module = made(network(stochastic_depth=0.3))
+    sums = layers(module, StochasticResidualSum)
+    assert [block.drop.p for block in sums] == pytest.approx([0.1, 0.2, 0.3])
+    assert not layers(made(network()), StochasticResidualSum)
+    block = sums[2]
+    block.body = nn.Sequential(nn.Conv2d(32, 32, 1))  # no norm, whose mean would be the batch's
+    block.shortcut = nn.Identity()
+    x = torch.randn(1, 32, 2, 2, generator=torch.Generator().manual_seed(0))
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        drawn = block.train()(x.repeat(20_000, 1, 1, 1))
+        kept = block.eval()(x)
+    outcomes = (drawn - x).abs().amax((1, 2, 3)) == 0
+    assert outcomes.float().mean() == pytest.approx(0.3, abs=0.015)
+    assert torch.allclose(drawn.mean(0, keepdim=True), kept, atol=0.03)
+
+
+def test_a_block_with_zero_gamma_starts_as_its_shortcut():
+    module = made(network(zero_gamma=True)).eval()
+    for block in layers(module, ResidualSum):
+        x = images(8, channels=next(block.body.modules())[0].in_channels)
+        assert torch.equal(block(x), block.shortcut(x))
+    other = made(network())
+    assert all(layer.weight.min() == 1 for layer in layers(other, nn.BatchNorm2d))
+
+
+def test_heads():
+    wide = made(network())
+    module = made(Network(STAGES, head=Head("fully_connected", width=20, dropout=0.4, grid=3)))
+    shapes = [tuple(layer.weight.shape) for layer in layers(module, nn.Linear)]
+    assert shapes == [(20, 48 * 9), (20, 20), (1000, 20)]
+    assert [layer.p for layer in layers(module, nn.Dropout)] == [0.4, 0.4]
+    # VGG-16's three linear layers have 123,642,856 params (torchvision).
+    vgg = Network((Stage(1, 512, block="v"),), head=Head("fully_connected"))
+    plain = Network((Stage(1, 512, block="v"),))
+    assert cost(vgg).params - cost(plain).params + 512 * 1000 + 1000 == 123_642_856
+    widened = made(Network(STAGES, head=Head(width=24, dropout=0.1)))
+    assert [type(layer) for layer in widened.head] == [
+        nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.Sequential, nn.Dropout, nn.Linear,
+    ]  # fmt: skip
+    classes = made(Network(STAGES, head=Head("class_conv"), classes=5)).eval()
+    with torch.no_grad():
+        features = classes.stages(classes.stem(images(33)))
+        assert torch.allclose(
+            classes(images(33)), classes.head[0](features).mean((2, 3)), atol=1e-6
+        )
+    assert isinstance(wide.head[-1], nn.Linear)
+
+
+def test_nothing_writes_to_the_images_or_past_a_derivative(random_networks):
+    for one in random_networks(5, 60):
+        module = made(one).double()
+        for layer in layers(module, nn.Dropout, StochasticResidualSum):
+            if isinstance(layer, nn.Dropout):
+                layer.p = 0.0
+            else:
+                layer.drop.p = 0.0
+        x = images(9, one.input_channels).double()
+        before = x.clone()
+        module(x).square().sum().backward()
+        assert torch.equal(x, before)
+        grads = [p.grad.clone() for p in module.parameters()]
+        module.zero_grad()
+        for layer in layers(module, nn.ReLU, nn.ReLU6):
+            layer.inplace = False
+        module(x).square().sum().backward()
+        assert all(
+            torch.equal(one, other.grad)
+            for one, other in zip(grads, module.parameters(), strict=True)
+        )
+
+
+@pytest.mark.parametrize(
+    ("block", "choices", "message"),
+    [
+        ("x", {"norm": "bach"}, "norm: 'bach' is not known; did you mean 'batch'?"),
+        ("x", {"activation": "tanh"}, "activation: 'tanh' is not one of relu, relu6, silu, gelu"),
+        ("x", {"shortcut": "pool"}, "shortcut: 'pool' is not known; did you mean 'avg_pool'?"),
+        ("x", {"stochastic_depth": 1.0}, "stochastic_depth: 1.0 must lie between 0 and 1"),
+        (
+            "v",
+            {"stochastic_depth": 0.1},
+            "but the v block holds no residual",
+        ),
+        ("vanilla", {"shortcut": "avg_pool"}, "the vanilla block holds no shortcut with a conv"),
+        ("mbconv", {"shortcut": "avg_pool"}, "the mbconv block holds no shortcut with a conv"),
+        ("preact_bottleneck", {"zero_gamma": True}, "holds no norm at the end of a residual"),
+        (
+            "x",
+            {"zero_gamma": True, "norm": "none"},
+            "zero_gamma: true, but the network has",
+        ),
+    ],
+)
+def test_a_choice_that_is_none_or_changes_nothing_is_refused(block, choices, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Network((Stage(1, 64, block=block),), **choices)
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        ({"kind": "linear", "grid": 2}, "grid: 2, but the linear head has none"),
+        ({"kind": "class_conv", "width": 2}, "width: 2, but the class_conv head has none"),
+        ({"dropout": 1.0}, "dropout: 1.0 must be 0 or more and below 1"),
+        ({"width": 0}, "width: 0 must be above 0"),
+    ],
+)
+def test_a_head_that_cannot_be_is_refused(head, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Head(**head)
+
+
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        ({"block": "nin", "kernel": 4}, "kernel: 4 must be odd"),
+        ({"block": "x", "kernel": 3}, "kernel: 3, but the x block has none"),
+        (
+            {"block": "dense", "depth": 2},
+            "must exceed depth x growth_rate",
+        ),
+        ({"block": "inception", "share_3x3": 0.7}, "must leave the pooling branch a channel"),
+        ({"block": "inception", "share_3x3": 1.0}, "share_3x3: 1.0 must be below 1"),
+        ({"block": "mbconv", "expansion": -1.0}, "expansion: -1.0 must be above 0"),
+    ],
+)
+def test_a_stage_that_cannot_be_is_refused(stage, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Stage(**({"depth": 1, "width": 64} | stage))
+
+
+def test_networks_without_choices_are_written_as_they_always_were():
+    # Seeds of trials are hashes of this text: another text would train other weights.
+    plain = Network((Stage(1, 8, 2, "vanilla"),), classes=10)
+    assert plain.to_json() == OLD_JSON
+    assert Network((Stage(1, 8, 2, "vanilla"),), classes=10, norm="".join(["bat", "ch"])) == plain
+    assert Network.from_json(OLD_JSON[:-1] + ', "norm": "batch"}').to_json() == OLD_JSON
+
+
+def test_networks_with_choices_read_back(random_networks):
+    for one in random_networks(9, 200):
+        assert Network.from_json(one.to_json()) == Network.from_yaml(one.to_yaml()) == one
+    with pytest.raises(InputError, match=r"net\.yaml: norm: 'bach' is not known"):
+        Network.from_yaml("norm: bach\nstages: [{depth: 1, width: 8}]", "net.yaml")
+
+
+PLURAL = {
+    "kernel": "kernels",
+    "share_3x3": "shares_3x3",
+    "growth_rate": "growth_rates",
+    "expansion": "expansions",
+}
+SPACES = {
+    "nin": {"width": Range(8, 64, 8), "kernel": (1, 3, 5)},
+    "inception": {"width": Range(8, 64, 8), "share_3x3": (0.3, 0.6), "reduce_5x5": 0.25},
+    "dense": {"growth_rate": (4, 8, 12), "expansion": 2.0, "strides": (1, 2)},
+    "mbconv": {
+        "width": Range(8, 64, 8),
+        "expansion": (1, 3, 6),
+        "kernel": (3, 5),
+        "se_ratio": 0.25,
+    },
+}
+
+
+@pytest.mark.parametrize("block", SPACES)
+def test_settings_of_every_block_are_domains_of_its_spaces(block):
+    fields = {"strides": (2, 2), "norm": "group", "activation": "gelu"} | SPACES[block]
+    space = DesignSpace(name="test", depth=(1, 2, 3), block=block, **fields)
+    assert DesignSpace.from_yaml(space.to_yaml()) == space
+    population = space.sample(40, np.random.default_rng(0), resolution=32)
+    for i, one in enumerate(population):
+        assert cost(one, 32) == (
+            population.params[i],
+            population.flops[i],
+            population.activations[i],
+        )
+        assert (one.norm, one.activation) == ("group", "gelu")
+    several = {name for name, domain in fields.items() if name in BLOCKS[block].defaults}
+    drawn = {name for name in several if len(np.atleast_1d(np.array(fields[name]))) > 1}
+    assert set(space.constants) | drawn == several | set(space.constants)
+    assert drawn
+    for name in drawn:
+        assert f"{name}_1" in population.frame().columns
+        columns = {name: column for name, column in population.drawn.items() if column.ndim > 1}
+        assert set(columns[PLURAL[name]].flat) == set(fields[name])
+    if block == "dense":
+        depths, rates = population.drawn["depths"], population.drawn["growth_rates"]
+        first = 32 + depths[:, 0] * rates[:, 0]
+        assert (population.widths[:, 0] == first).all()
+        assert (population.widths[:, 1] == first // 2 + depths[:, 1] * rates[:, 1]).all()
+    if block == "inception":  # a width of 8 leaves pooling no channel where 3x3 has 0.6 of it
+        assert population.accepted < population.draws
+
+
+def test_a_dense_space_has_no_width():
+    with pytest.raises(ValueError, match="width: the dense block has none; depth and growth_rate"):
+        DesignSpace(name="test", depth=2, width=64, block="dense")
