@@ -218,8 +218,8 @@ def replaced(text: str, old: str, new: str) -> str:
             "REGNET.SE_ON: ",
         ),
         (
-            replaced(REGNETX_400MF, "TYPE: regnet", "TYPE: regnet\n  ACTIVATION_FUN: silu"),
-            "MODEL.ACTIVATION_FUN: 'silu': must be one of relu",
+            replaced(REGNETX_400MF, "TYPE: regnet", "TYPE: regnet\n  ACTIVATION_FUN: tanh"),
+            "MODEL.ACTIVATION_FUN: 'tanh': must be one of relu, silu",
         ),
         (replaced(REGNETX_400MF, "WM: 2.54", "HEAD_W: -2"), "width: -2 must be above 0"),
     ],
