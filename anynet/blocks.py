@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from anynet.checks import require_known
 from anynet.layers import (
     Activation,
     AvgPool,
@@ -110,6 +111,14 @@ def register_block(
         return describe
 
     return add
+
+
+def require_block(name: str) -> None:
+    """Raise ValueError where no block has that name; says how to bring one's own."""
+    try:
+        require_known("block", name, BLOCKS)
+    except ValueError as error:
+        raise ValueError(f"{error} (a block of your own: --plugin FILE.py)") from None
 
 
 def inner_width(width: Number, bottleneck_ratio: Number) -> Number:

@@ -55,9 +55,14 @@ def run(arguments: Sequence[str]) -> int:
         nearest = difflib.get_close_matches(arguments[0], COMMANDS, n=1)
         hint = f"; did you mean {nearest[0]!r}?" if nearest else f": {', '.join(COMMANDS)}"
         return _fail(f"{arguments[0]!r} is not a command{hint}", 2)
+    try:
+        arguments = _load_plugins(arguments)
+    except InputError as error:
+        return _fail(str(error), 2)
     app = App(
         name="anynet",
-        help="Learn how networks for your data should be shaped.",
+        help="Learn how networks for your data should be shaped.\n\n"
+        "Every command takes --plugin FILE.py: a Python file that registers blocks of your own.",
         version_flags=["--version"],
         version=_version,
         result_action="return_value",
@@ -80,6 +85,23 @@ def run(arguments: Sequence[str]) -> int:
     except OSError as error:  # standard output is full, say
         return _fail(f"{error.filename or 'output'}: {error.strerror or error}", 1)
     return result if isinstance(result, int) else 0
+
+
+def _load_plugins(arguments: Sequence[str]) -> list[str]:
+    """Run the files of all `--plugin FILE` (or `--plugin=FILE`); returns the other arguments."""
+    from anynet.plugins import load_plugin, read_plugin
+
+    others: list[str] = []
+    waiting = iter(arguments)
+    for argument in waiting:
+        if argument == "--plugin" or argument.startswith("--plugin="):
+            path = argument.partition("=")[2] or next(waiting, None)
+            if path is None:
+                raise InputError("--plugin: names no file")
+            load_plugin(read_plugin(path))
+        else:
+            others.append(argument)
+    return others
 
 
 def main() -> None:

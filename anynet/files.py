@@ -73,7 +73,13 @@ def _flow_short_lists(dumper: yaml.SafeDumper, data: list[Any]) -> yaml.Node:
     return dumper.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=plain)
 
 
+def _text_as_lines(dumper: yaml.SafeDumper, data: str) -> yaml.Node:
+    style = "|" if "\n" in data else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+
 _Dumper.add_representer(list, _flow_short_lists)
+_Dumper.add_representer(str, _text_as_lines)
 
 
 def parse_yaml(text: str, source: str) -> Any:

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from msgspec.structs import force_setattr
 
-from anynet.blocks import BLOCKS, HEADS, SETTINGS, STEMS, WHOLE_SETTINGS, inner_width
+from anynet.blocks import BLOCKS, HEADS, SETTINGS, STEMS, WHOLE_SETTINGS, inner_width, require_block
 from anynet.checks import require_known, require_positive, require_ratio
 from anynet.choices import Choices, check_choices, departures, with_choices
 from anynet.files import decode, parse_yaml, to_json, to_yaml
@@ -118,7 +118,7 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     def __post_init__(self) -> None:
         for field in ("depth", "width", "stride"):
             require_positive(field, getattr(self, field))
-        require_known("block", self.block, BLOCKS)
+        require_block(self.block)
         defaults = BLOCKS[self.block].defaults
         for field in SETTINGS:
             value = getattr(self, field)

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from anynet.errors import InputError, WorkFailed
+from anynet.plugins import Plugin, load_plugin, loaded
 from search.data import DataSet
 from search.executor import Outcome, Task, first_line, now
 from search.recipe import Recipe
@@ -38,7 +39,11 @@ _STORE_MARGIN = 256 * 1024**2
 class _Actor:
     """A `Worker` in an actor's process; torch is imported there and not in the driver."""
 
-    def __init__(self, data: DataSet, threads: int, device: str) -> None:
+    def __init__(
+        self, plugins: tuple[Plugin, ...], data: DataSet, threads: int, device: str
+    ) -> None:
+        for plugin in plugins:  # before a network of its blocks arrives
+            load_plugin(plugin)
         from search.worker import Worker
 
         self._worker = Worker(data, threads, device)
@@ -80,7 +85,7 @@ class RayPool:
 
     def _start(self) -> Any:
         device = "cuda" if self._resources.gpus > 0 else "cpu"
-        return self._actor_type.remote(self._data, self._resources.cpus, device)
+        return self._actor_type.remote(loaded(), self._data, self._resources.cpus, device)
 
     def resolve(self, recipe: Recipe) -> Recipe:
         """As `Worker.resolve`, asked of the first actor."""

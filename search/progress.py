@@ -45,7 +45,7 @@ class Progress(Watcher):
         for one in sampled:
             share = 100 * one.accepted / one.draws
             self._console.print(
-                f"{one.space}: {one.accepted:,} of {one.draws:,} draws fit ({share:.2g}%)"
+                f"{one.space}: {one.accepted:,} of {one.draws:,} draws fit ({share:.3g}%)"
             )
 
     def start(self, planned: int, finished: Iterable[Trial], slots: int) -> None:

@@ -155,7 +155,8 @@ def _agree(sweep: Sweep, out: Path, source: str, begun: bool) -> Sweep:
     path = out / SWEEP_NAME
     if not path.exists() or (not begun and (out / DATA_NAME).exists()):
         return sweep
-    before = parse_sweep(read_text(path), str(path))
+    # What a run folder holds is not run: the sweep in hand has brought the same, or differs.
+    before = parse_sweep(read_text(path), str(path), run_plugins=False)
     chosen = {
         field: getattr(before.recipe, field)
         for field in Recipe.__struct_fields__

@@ -13,6 +13,7 @@ import msgspec
 from anynet.checks import require_positive
 from anynet.errors import InputError
 from anynet.files import decode, parse_yaml, read_text
+from anynet.plugins import Plugin, load_plugin, read_plugin
 from anynet.space import DesignSpace, Window, load_space
 from search.recipe import Recipe
 
@@ -88,6 +89,9 @@ class Sweep(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """A sweep: populations of one or more spaces, trained by one recipe on one data set."""
 
     space: tuple[DesignSpace, ...]
+    plugins: tuple[Plugin, ...] = ()
+    """Python files that register blocks, by path from the sweep file. A run's own `sweep.yaml`
+    holds their text, so that it can be repeated."""
     networks: int = 100
     """Networks a space (DNDS uses 500, and 100 for quick looks)."""
     window: Windows = Windows()
@@ -120,8 +124,10 @@ def load_sweep(path: str | Path) -> Sweep:
     return parse_sweep(read_text(path), str(path))
 
 
-def parse_sweep(text: str, source: str) -> Sweep:
+def parse_sweep(text: str, source: str, *, run_plugins: bool = True) -> Sweep:
     """Read a sweep file's text; `source` names it in errors. Raises InputError.
+
+    Runs the plugins that it names, unless `run_plugins` is false.
 
     `space` is a space or a list of them; each a name, a file, or a mapping: a whole space, or
     `base` (a name or a file) with the fields that differ from it.
@@ -129,6 +135,11 @@ def parse_sweep(text: str, source: str) -> Sweep:
     data = parse_yaml(text, source)
     if not isinstance(data, dict):
         raise InputError(f"{source}: must be a mapping with at least `space` and `data`")
+    if "plugins" in data:
+        plugins = _plugins(data["plugins"], source)
+        for plugin in plugins if run_plugins else ():
+            load_plugin(plugin)
+        data = data | {"plugins": msgspec.to_builtins(plugins)}
     if "space" in data:
         entries = data["space"]
         entries = entries if isinstance(entries, list) else [entries]
@@ -138,6 +149,23 @@ def parse_sweep(text: str, source: str) -> Sweep:
         ]
         data = data | {"space": msgspec.to_builtins(spaces)}
     return decode(data, Sweep, source)
+
+
+def _plugins(entries: Any, source: str) -> list[Plugin]:
+    """Paths from the folder of the sweep file, or (in a run's own) names and texts."""
+    plugins = []
+    for i, entry in enumerate(entries if isinstance(entries, list) else [entries]):
+        at = f"plugins[{i}]"
+        if isinstance(entry, dict):
+            plugins.append(decode(entry, Plugin, source, at))
+        elif isinstance(entry, str):
+            try:
+                plugins.append(read_plugin(Path(source).parent / entry))
+            except InputError as error:
+                raise InputError(f"{source}: {at}: {error}") from None
+        else:
+            raise InputError(f"{source}: {at}: {entry!r} must be the path of a Python file")
+    return plugins
 
 
 def _space(entry: Any, source: str, at: str) -> DesignSpace:

@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import textwrap
 
 import pytest
 
@@ -68,23 +67,6 @@ def test_every_command_that_is_named_exists(readme):
     spans = re.findall(r"`(?:\$ )?anynet ([a-z]+)", prose)
     named = {*spans, *re.findall(r"^(?:\$ |.*&& )?anynet ([a-z]+)", fenced, re.M)}
     assert {"demo", "sweep", "edf", "export", "explain"} <= named <= COMMANDS.keys()
-
-
-def test_the_block_of_the_design_page_counts_and_builds(request):
-    from anynet import Network, Stage, build, cost
-    from anynet import blocks as vocabulary
-
-    text = (request.config.rootpath / "docs" / "design.md").read_text()
-    (code,) = blocks(text, "python")
-    before = dict(vocabulary.BLOCKS)
-    try:
-        exec(compile(textwrap.dedent(code), "design.md", "exec"), {})
-        network = Network(stages=(Stage(depth=2, width=8, block="wide_basic"),))
-        module = build(network, device="meta")
-        assert cost(network, 16).params == sum(p.numel() for p in module.parameters())
-    finally:
-        vocabulary.BLOCKS.clear()
-        vocabulary.BLOCKS.update(before)
 
 
 @pytest.mark.slow

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from anynet.blocks import BLOCKS
+from anynet.blocks import BLOCKS, HEADS, STEMS
+from anynet.choices import Choices
 from anynet.counting import cost
 from anynet.errors import InputError
-from anynet.layers import ACTIVATIONS, NORMS
+from anynet.layers import ACTIVATIONS, NORMS, SHORTCUTS
 from anynet.model import AnyNet, ResidualSum, StochasticResidualSum, build, norm_groups
 from anynet.network import Head, Network, Stage, Stem
 from anynet.space import DesignSpace, Range
@@ -290,3 +292,20 @@ def test_settings_of_every_block_are_domains_of_its_spaces(block):
 def test_a_dense_space_has_no_width():
     with pytest.raises(ValueError, match="width: the dense block has none; depth and growth_rate"):
         DesignSpace(name="test", depth=2, width=64, block="dense")
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "networks.md"
+
+
+def test_the_page_of_networks_lists_the_vocabulary():
+    text = PAGE.read_text()
+    (example,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert Network.from_yaml(example).stochastic_depth == 0.1
+    rows = [re.findall(r"`(\w+)`", line) for line in text.splitlines() if line.startswith("| `")]
+    named = {word for row in rows for word in row}
+    assert named >= {*BLOCKS, *STEMS, *HEADS, *NORMS, *ACTIVATIONS, *SHORTCUTS}
+    assert named >= set(Choices.__struct_fields__)
+    for block in BLOCKS.values():
+        for setting, default in block.defaults.items():
+            if default is not None and setting != "bottleneck_ratio":
+                assert re.search(rf"`{setting}` \({default:g}\)", text), (block.name, setting)
