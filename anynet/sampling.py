@@ -18,6 +18,7 @@ from anynet.blocks import BLOCKS, SETTINGS, WHOLE_SETTINGS
 from anynet.choices import departures
 from anynet.counting import DEFAULT_RESOLUTION, Cost, check_resolution, total
 from anynet.errors import InputError
+from anynet.limits import NAMES, within
 from anynet.network import Network, Stage, assemble
 from anynet.regnet import fix_groups, quantize_lines
 from anynet.space import DesignSpace, Rule, Table, Window
@@ -217,6 +218,9 @@ def sample(
         else:
             columns |= _costs(space, columns, resolution)
             fits = _inside(columns, windows)
+            for limit in space.limits:
+                costs = {name: columns[name][fits].astype(np.float64) for name in NAMES}
+                fits = fits[within(limit, costs)]
             _widen(spans, columns, windows)
         accepted += len(fits)
         if unique and len(fits):
@@ -237,7 +241,7 @@ def _candidates(space: DesignSpace, n: int, rng: np.random.Generator) -> Columns
     stages = len(space.strides)
     columns: Columns = {}
     for name, table in space.tables.items():
-        index = draw_sequence(table, stages, space.rules(name), n, rng)
+        index = draw_sequence(table, stages, space.rules(name), n, rng, space.allowed(name))
         columns[_PLURAL[name]] = table.values[index]
     drawn = {f"drawn.{name}": column for name, column in columns.items()}
     return _belonging(space, _fix(space, columns) | drawn)
@@ -299,29 +303,44 @@ def _belonging(space: DesignSpace, columns: Columns) -> Columns:
 
 
 def draw_sequence(
-    table: Table, stages: int, rules: frozenset[Rule], n: int, rng: np.random.Generator
+    table: Table,
+    stages: int,
+    rules: frozenset[Rule],
+    n: int,
+    rng: np.random.Generator,
+    allowed: npt.NDArray[np.bool_] | None = None,
 ) -> npt.NDArray[np.int64]:
     """Indices into `table.values`, shape (n, stages), one sequence a row.
 
-    The distribution is that of independent draws *conditioned on* the rules, drawn without
+    `allowed`, of shape (stages, values), leaves a stage only some of the values. The distribution
+    is that of independent draws *conditioned on* the rules and on what is allowed, drawn without
     rejection: backwards, the probability that the rest of a sequence can obey the rule from each
     value on; forwards, each stage by the inverse of its conditional distribution. (Sorting
     independent draws gives another distribution where ties are common.)
     """
     p = table.probabilities
-    if not rules:
+    if not rules and allowed is None:
         return table.draw(n * stages, rng).reshape(n, stages)
+    if allowed is None:
+        allowed = np.ones((stages, len(p)), dtype=bool)
+    if not rules:
+        return np.stack([_draw_some(table, some, n, rng) for some in allowed], axis=1)
+    if "shared" in rules and not allowed.all():
+        some = np.asarray(allowed.all(axis=0))
+        powers = Table(table.values, p**stages)
+        return np.repeat(_draw_some(powers, some, n, rng)[:, None], stages, axis=1)
     if "shared" in rules:
         weights = p**stages
         one = Table(table.values, weights / weights.sum()).draw(n, rng)
         return np.repeat(one[:, None], stages, axis=1)
     descending = "non_increasing" in rules
     p = p[::-1] if descending else p
+    allowed = allowed[:, ::-1] if descending else allowed
 
     ahead = np.ones(len(p))  # P(the later stages obey the rule | this stage has this value)
     cumulative: list[Array] = []
-    for _ in range(stages):
-        weights = p * ahead
+    for some in reversed(allowed):
+        weights = p * some * ahead
         cumulative.insert(0, np.concatenate([[0.0], np.cumsum(weights)]))
         ahead = np.cumsum(weights[::-1])[::-1]
     index = np.zeros((n, stages), dtype=np.int64)
@@ -333,6 +352,14 @@ def draw_sequence(
         low = np.maximum(low, _invert(sums[1:], target))
         index[:, stage] = low
     return len(p) - 1 - index if descending else index
+
+
+def _draw_some(
+    table: Table, some: npt.NDArray[np.bool_], n: int, rng: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """`n` independent indices of a table among those that are allowed."""
+    p = table.probabilities[some]
+    return np.flatnonzero(some)[Table(table.values[some], p / p.sum()).draw(n, rng)]
 
 
 def _invert(cumulative: Array, targets: Array) -> npt.NDArray[np.int64]:
@@ -419,7 +446,7 @@ def _barren(
     found: int,
     n: int,
 ) -> str:
-    limits = [
+    limits = [*space.limits] + [
         f"{name} {window[0]:g}:{window[1]:g}"
         + (f" (draws cost {spans[name][0]:g} to {spans[name][1]:g})" if name in spans else "")
         for name, window in windows.items()

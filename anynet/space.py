@@ -7,6 +7,7 @@ group fix is the *resolved* network.
 
 from __future__ import annotations
 
+import itertools
 import math
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, get_args
@@ -22,6 +23,7 @@ from anynet.choices import Choices, check_choices
 from anynet.counting import DEFAULT_RESOLUTION
 from anynet.errors import InputError
 from anynet.files import decode, parse_yaml, read_text, to_yaml
+from anynet.limits import check_limit
 from anynet.network import Head, Stem, always, check_setting
 from anynet.regnet import QUANTUM, check_ratios
 
@@ -44,8 +46,11 @@ Parameter = Literal[
     "share_5x5",
     "reduce_3x3",
     "reduce_5x5",
+    "w0",
+    "wa",
+    "wm",
 ]
-Rule = Literal["shared", "non_decreasing", "non_increasing"]
+Rule = Literal["shared", "constant", "non_decreasing", "non_increasing", "ranged", "fixed"]
 PARAMETERS: tuple[Parameter, ...] = get_args(Parameter)
 
 
@@ -98,6 +103,8 @@ class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return weights / weights.sum()
 
 
+_SUBSETS = {"ranged", "fixed"}
+"""Rules on the values of single stages."""
 _NEEDED = ("bottleneck_ratio", "group_width")
 """Settings that a space of a block with them states, and that count as drawn even if fixed."""
 
@@ -148,15 +155,43 @@ def tabulate(domain: Domain) -> Table:
     return Table(values, np.full(len(values), 1 / len(values)))
 
 
-class Constraint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A rule that the settings of successive stages obey, for one parameter.
+class Constraint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A rule that the drawn settings of the stages obey, for one parameter.
 
-    `shared`: equal in all stages. `non_decreasing`: never smaller than in the stage before.
-    `non_increasing`: never larger.
+    `shared` (or `constant`, which is read as it): equal in all stages. `non_decreasing`: never
+    smaller than in the stage before. `non_increasing`: never larger. `ranged`: from `low` to
+    `high`, both included, either left out. `fixed`: one of `values`. The last two hold for all
+    stages, or for those of the numbers `stages`, from 1.
     """
 
     parameter: Parameter
     rule: Rule
+    low: float | None = None
+    high: float | None = None
+    values: tuple[float, ...] | None = None
+    stages: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.rule == "constant":
+            force_setattr(self, "rule", "shared")
+        takes = {"ranged": ("low", "high", "stages"), "fixed": ("values", "stages")}
+        for field in ("low", "high", "values", "stages"):
+            if getattr(self, field) is not None and field not in takes.get(self.rule, ()):
+                raise ValueError(f"{field}: the rule {self.rule} has none")
+        if self.rule == "ranged" and self.low is None and self.high is None:
+            raise ValueError("low: the rule ranged needs `low` or `high`")
+        if self.rule == "fixed" and not self.values:
+            raise ValueError("values: the rule fixed needs at least one")
+        if self.stages is not None and (not self.stages or min(self.stages) < 1):
+            raise ValueError(f"stages: {list(self.stages)} must be numbers of stages, from 1")
+
+    def allows(self, values: Floats) -> npt.NDArray[np.bool_]:
+        """Which of the values a `ranged` or `fixed` rule lets through."""
+        if self.rule == "fixed":
+            return np.isclose(values[:, None], np.array(self.values)).any(axis=1)
+        low = -np.inf if self.low is None else self.low - 1e-9
+        high = np.inf if self.high is None else self.high + 1e-9
+        return (low <= values) & (values <= high)
 
 
 class LineRanges(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -198,6 +233,8 @@ class DesignSpace(Choices, frozen=True, forbid_unknown_fields=True, omit_default
     share_5x5: Domain | None = None
     reduce_3x3: Domain | None = None
     reduce_5x5: Domain | None = None
+    limits: tuple[str, ...] = ()
+    """Comparisons of costs that networks keep to: `params <= 3e6 + 5.5e6 * flops / 1e9`."""
     strides: tuple[int, ...] = always((2, 2, 2, 2))
     stem: Stem = always(Stem())
     head: Head = always(Head())
@@ -218,19 +255,46 @@ class DesignSpace(Choices, frozen=True, forbid_unknown_fields=True, omit_default
                     )
         elif (self.width is None) == (self.line is None):
             raise ValueError("width: give either `width` or `line`, one of the two")
-        if self.line is not None and self.constraints:
-            raise ValueError("constraints: a space with a `line` has none; its stages follow it")
         require_positive("input_channels", self.input_channels)
         require_positive("classes", self.classes)
         self._check_settings()
         self._check_domains()
         check_choices(self, (self.block,))
+        for i, limit in enumerate(self.limits):
+            try:
+                check_limit(limit)
+            except (ValueError, ArithmeticError, RecursionError) as error:
+                raise ValueError(f"limits[{i}]: {error}") from None
         for i, constraint in enumerate(self.constraints):
-            if getattr(self, constraint.parameter) is None:
-                raise ValueError(
-                    f"constraints[{i}].parameter: {constraint.parameter!r}, "
-                    f"but the {self.block} block has none"
-                )
+            self._check_constraint(f"constraints[{i}]", constraint)
+        for name in self.tables:
+            if not self._count(name):
+                raise ValueError(f"constraints: no {name} obeys all rules on it")
+
+    def _check_constraint(self, at: str, constraint: Constraint) -> None:
+        if constraint.parameter not in self._domains():
+            raise ValueError(
+                f"{at}.parameter: {constraint.parameter!r}, but the space draws none "
+                f"({', '.join(self._domains())})"
+            )
+        if self.line is not None and (
+            constraint.rule not in ("ranged", "fixed") or constraint.stages is not None
+        ):
+            raise ValueError(
+                f"{at}.rule: a space with a `line` takes `ranged` and `fixed` without `stages`; "
+                "its stages follow the line"
+            )
+        value = self.constants.get(constraint.parameter)
+        if (
+            value is not None
+            and constraint.rule in _SUBSETS
+            and not constraint.allows(np.array([value])).all()
+        ):
+            raise ValueError(f"{at}: {constraint.parameter} is {value:g} in all stages")
+        if constraint.stages is not None and max(constraint.stages) > len(self.strides):
+            raise ValueError(
+                f"{at}.stages: {list(constraint.stages)}, but there are {len(self.strides)} stages"
+            )
 
     def _check_settings(self) -> None:
         defaults = BLOCKS[self.block].defaults
@@ -278,7 +342,30 @@ class DesignSpace(Choices, frozen=True, forbid_unknown_fields=True, omit_default
     def tables(self) -> dict[str, Table]:
         """Values and probabilities of every parameter that is drawn, by name."""
         tables = {name: tabulate(domain) for name, domain in self._domains().items()}
-        return {name: table for name, table in tables.items() if name not in self.constants}
+        tables = {name: table for name, table in tables.items() if name not in self.constants}
+        if self.line is None:
+            return tables
+        for constraint in self.constraints:  # of a line there is one, so its values are fewer
+            if (name := constraint.parameter) in tables:
+                kept = constraint.allows(tables[name].values)
+                p = tables[name].probabilities[kept]
+                tables[name] = Table(tables[name].values[kept], p / p.sum())
+        return tables
+
+    def allowed(self, parameter: str) -> npt.NDArray[np.bool_] | None:
+        """Which values each stage may have by `ranged` and `fixed` rules: (stages, values).
+
+        None where there is no such rule, and in a space with a line, whose tables hold no others.
+        """
+        rules = [c for c in self.constraints if c.parameter == parameter and c.rule in _SUBSETS]
+        if not rules or self.line is not None:
+            return None
+        values = self.tables[parameter].values
+        allowed = np.ones((len(self.strides), len(values)), dtype=bool)
+        for rule in rules:
+            for stage in rule.stages or range(1, len(self.strides) + 1):
+                allowed[stage - 1] &= rule.allows(values)
+        return allowed
 
     @cached_property
     def constants(self) -> dict[str, float]:
@@ -302,8 +389,8 @@ class DesignSpace(Choices, frozen=True, forbid_unknown_fields=True, omit_default
         return {name: domain for name, domain in domains.items() if domain is not None}
 
     def rules(self, parameter: str) -> frozenset[Rule]:
-        """The rules on a parameter. An order in both directions is `shared`."""
-        found = {c.rule for c in self.constraints if c.parameter == parameter}
+        """How stages of a parameter depend on each other; two orders together are `shared`."""
+        found = {c.rule for c in self.constraints if c.parameter == parameter} - _SUBSETS
         if {"non_decreasing", "non_increasing"} <= found:
             found.add("shared")
         return frozenset({"shared"}) if "shared" in found else frozenset(found)
@@ -314,28 +401,46 @@ class DesignSpace(Choices, frozen=True, forbid_unknown_fields=True, omit_default
 
         A setting with a single possible value is not free (DNDS, section 3.2, counts so).
         """
-        free = [name for name, table in self.tables.items() if len(table.values) > 1]
         if self.line is not None:
-            return len(free)
-        return sum(1 if "shared" in self.rules(name) else len(self.strides) for name in free)
+            return sum(len(table.values) > 1 for table in self.tables.values())
+        free = 0
+        for name, table in self.tables.items():
+            allowed = self.allowed(name)
+            if allowed is None:
+                allowed = np.ones((len(self.strides), len(table.values)), dtype=bool)
+            if "shared" in self.rules(name):
+                allowed = np.all(allowed, axis=0)[None]
+            free += int((allowed.sum(axis=1) > 1).sum())
+        return free
 
     @property
     def size(self) -> int:
         """The exact number of distinct drawn settings that obey the constraints.
 
         For a space with a line it counts all lines, those with another number of stages too.
+        Limits are on what is built, and leave it alone.
         """
-        stages = 1 if self.line is not None else len(self.strides)
-        size = 1
-        for name, table in self.tables.items():
-            n, rules = len(table.values), self.rules(name)
-            if self.line is not None or "shared" in rules:
-                size *= n
-            elif rules:  # an ordered sequence with ties allowed is a multiset
-                size *= math.comb(n + stages - 1, stages)
-            else:
-                size *= n**stages
-        return size
+        return math.prod(self._count(name) for name in self.tables)
+
+    def _count(self, name: str) -> int:
+        """How many sequences of settings, one a stage, obey the rules on a parameter."""
+        n, rules, allowed = len(self.tables[name].values), self.rules(name), self.allowed(name)
+        if self.line is not None:
+            return n
+        stages = len(self.strides)
+        if allowed is None:
+            allowed = np.ones((stages, n), dtype=bool)
+        if "shared" in rules:
+            return int(allowed.all(axis=0).sum())
+        if not rules:
+            return math.prod(int(count) for count in allowed.sum(axis=1))
+        if "non_increasing" in rules:
+            allowed = allowed[::-1]
+        ending = [1] * n  # sequences so far, were the next stage at most this value
+        for stage in allowed:
+            ways = [count if ok else 0 for count, ok in zip(ending, stage, strict=True)]
+            ending = list(itertools.accumulate(ways))
+        return ending[-1]
 
     def sample(
         self,

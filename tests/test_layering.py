@@ -16,6 +16,7 @@ ANYNET = (
     "files",
     "layers",
     "checks",
+    "limits",
     "blocks",
     "choices",
     "network",

@@ -273,7 +273,7 @@ LINE = LineRanges(8, 20, 2)
         ({"line": LINE}, "width: give either `width` or `line`"),
         (
             {"width": None, "line": LINE, "constraints": (Constraint("depth", "shared"),)},
-            "constraints: a space with a `line` has none",
+            "constraints[0].rule: a space with a `line` takes `ranged` and `fixed`",
         ),
         ({"bottleneck_ratio": None}, "bottleneck_ratio: the x block needs it"),
         ({"group_width": None}, "group_width: the x block needs it"),
@@ -298,7 +298,7 @@ LINE = LineRanges(8, 20, 2)
                 "group_width": None,
                 "constraints": (Constraint("group_width", "shared"),),
             },
-            "constraints[0].parameter: 'group_width', but the vanilla block has none",
+            "constraints[0].parameter: 'group_width', but the space draws none (depth, width)",
         ),
     ],
 )
