@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from anynet.grouped_conv import GroupedConv2d
+from anynet.grouped_conv import Conv2d, GroupedConv2d
 from anynet.layers import (
     Activation,
     AvgPool,
@@ -201,7 +201,7 @@ def _module(layer: Layer, channels: int, drop: float) -> tuple[int, nn.Module]:
     match layer:
         case Conv(width, kernel, stride, group_width, bias):
             groups = 1 if group_width is None else channels // group_width
-            kind: Any = nn.Conv2d if groups == 1 else GroupedConv2d
+            kind: Any = Conv2d if groups == 1 else GroupedConv2d
             module = kind(channels, width, kernel, stride, kernel // 2, groups=groups, bias=bias)
             return width, module
         case Norm(_, kind, zero):
