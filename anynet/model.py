@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from anynet.grouped_conv import GroupedConv2d
+from anynet.grouped_conv import Conv2d, GroupedConv2d
 from anynet.layers import (
     Activation,
     AvgPool,
@@ -82,6 +82,17 @@ class SqueezeExcitation(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Scale each channel of (B, C, r, r)."""
         return x * torch.sigmoid(self.expand(self.activation(self.reduce(self.pool(x)))))
+
+
+class GroupNorm(nn.GroupNorm):
+    """`nn.GroupNorm`, which refuses one image of one pixel with one channel a group.
+
+    The value is its own mean then, and what leaves is the bias: the same as beside other images.
+    """
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Normalize (B, C, r, r)."""
+        return torch.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
 
 class AnyNet(nn.Module):
@@ -167,15 +178,11 @@ def _sequence(layers: Layers, channels: int, drop: float = 0.0) -> tuple[int, nn
     `drop`: the probability that a residual among the layers is left out of a training step.
     """
     modules: list[nn.Module] = []
-    before: Layer | None = None
     for layer in _present(layers):
         channels, module = _module(layer, channels, drop)
-        if isinstance(module, nn.ReLU | nn.ReLU6) and isinstance(before, Activation | None):
-            # Its input may be the caller's images, what another branch reads, or what an
-            # activation keeps for its derivative: not to be written to.
-            module.inplace = False
+        if isinstance(module, nn.ReLU | nn.ReLU6):
+            module.inplace = bool(modules) and isinstance(modules[-1], _NEED_NO_OUTPUT)
         modules.append(module)
-        before = layer
     return channels, nn.Sequential(*modules)
 
 
@@ -194,7 +201,7 @@ def _module(layer: Layer, channels: int, drop: float) -> tuple[int, nn.Module]:
     match layer:
         case Conv(width, kernel, stride, group_width, bias):
             groups = 1 if group_width is None else channels // group_width
-            kind: Any = nn.Conv2d if groups == 1 else GroupedConv2d
+            kind: Any = Conv2d if groups == 1 else GroupedConv2d
             module = kind(channels, width, kernel, stride, kernel // 2, groups=groups, bias=bias)
             return width, module
         case Norm(_, kind, zero):
@@ -221,7 +228,7 @@ def _module(layer: Layer, channels: int, drop: float) -> tuple[int, nn.Module]:
                 return width, StochasticResidualSum(inside, other, drop)
             return width, ResidualSum(inside, other)
         case Concat(branches):
-            built = [_sequence(branch, channels) for branch in branches]
+            built = [_sequence(branch, channels, drop) for branch in branches]
             modules = (module if len(module) else nn.Identity() for _, module in built)
             return sum(width for width, _ in built), Concatenation(modules)
         case GlobalPool(grid):
@@ -240,11 +247,11 @@ def _norm(kind: str, channels: int) -> nn.Module:
         case "batch":
             return nn.BatchNorm2d(channels)
         case "group":
-            return nn.GroupNorm(norm_groups(channels), channels)
+            return GroupNorm(norm_groups(channels), channels)
         case "layer":
-            return nn.GroupNorm(1, channels)
+            return GroupNorm(1, channels)
         case "instance":
-            return nn.GroupNorm(channels, channels)
+            return GroupNorm(channels, channels)
         case _:
             raise TypeError(f"no module for the norm {kind!r}")
 
@@ -259,10 +266,13 @@ def norm_groups(channels: int) -> int:
     return max(n for n in range(1, groups + 1) if channels % n == 0)
 
 
-# Written over their input where their derivative can be had from their output.
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "relu": lambda: nn.ReLU(inplace=True),
-    "relu6": lambda: nn.ReLU6(inplace=True),
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
     "silu": nn.SiLU,
     "gelu": nn.GELU,
 }
+# What these give, an activation may write over: no derivative of theirs reads it. What comes into
+# a sequence may be the images, be read by another branch, or be needed by the derivative of an
+# activation that it left.
+_NEED_NO_OUTPUT = (nn.Conv2d, nn.Linear, nn.BatchNorm2d, nn.GroupNorm, ResidualSum)

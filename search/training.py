@@ -104,7 +104,7 @@ def train(
 
     The images' order and augmentation are drawn from `seed` alone; with a fixed number of threads
     a CPU gives the same bits whatever ran before. What the module itself draws (dropout,
-    stochastic depth) comes from torch's default generators, which are seeded with it meanwhile
+    stochastic depth) comes from torch's default generators, which are seeded from it meanwhile
     and put back afterwards. CUDA runs the same code, not tested: no GPU was at hand.
 
     A last batch that would be smaller is dropped; data smaller than a batch are one batch.
@@ -116,7 +116,12 @@ def train(
         raise ValueError(f"epochs: {epochs} must be 1 or more")
     device = resident.device
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+        # Another stream than that of the weights and the order. Not `torch.manual_seed`, which
+        # would seed the other devices too, and leave them so.
+        torch.default_generator.manual_seed(seed ^ 1)
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed ^ 1)
         return _train(module, resident, recipe, epochs, seed, on_epoch, keep_weights)
 
 

@@ -10,11 +10,19 @@ import pytest
 import torch
 from torch import nn
 
-from anynet.blocks import BLOCKS, HEADS, STEMS
+from anynet.blocks import BLOCKS, HEADS, STEMS, register_block
 from anynet.choices import Choices
 from anynet.counting import cost
 from anynet.errors import InputError
-from anynet.layers import ACTIVATIONS, NORMS, SHORTCUTS
+from anynet.layers import (
+    ACTIVATIONS,
+    NORMS,
+    SHORTCUTS,
+    Activation,
+    Concat,
+    Conv,
+    Residual,
+)
 from anynet.model import AnyNet, ResidualSum, StochasticResidualSum, build, norm_groups
 from anynet.network import Head, Network, Stage, Stem
 from anynet.space import DesignSpace, Range
@@ -165,6 +173,36 @@ def test_nothing_writes_to_the_images_or_past_a_derivative(random_networks):
         )
 
 
+def test_an_activation_behind_a_body_that_ends_with_one_leaves_it_its_output(own_blocks):
+    @register_block("two_acts")
+    def _two_acts(width_in, width, stride):
+        return (Residual((Conv(width, 3, stride), Activation()), skip=False), Activation())
+
+    module = made(Network((Stage(1, 8, block="two_acts"),)))
+    module(images()).sum().backward()
+    assert all(p.grad is not None for p in module.parameters())
+
+
+def test_a_residual_within_a_branch_has_its_blocks_rate(own_blocks):
+    @register_block("branched")
+    def _branched(width_in, width, stride):
+        return (Concat(((Conv(width, 3, stride), Residual((Conv(width, 3),))),)),)
+
+    module = made(Network((Stage(2, 8, block="branched"),), stochastic_depth=0.4))
+    sums = layers(module, StochasticResidualSum)
+    assert [block.drop.p for block in sums] == [0.2, 0.4]
+
+
+@pytest.mark.parametrize("norm", ["group", "layer", "instance"])
+def test_one_image_of_one_pixel_gets_the_scores_that_it_gets_beside_others(norm):
+    one = Network((Stage(1, 1, 2), Stage(1, 24, 2)), Stem("simple", 1), classes=3, norm=norm)
+    module = made(one).eval()
+    many = images(4)
+    with torch.no_grad():
+        assert torch.allclose(module(many[:1]), module(many)[:1], atol=1e-6)
+        assert module(many).shape == (4, 3)
+
+
 @pytest.mark.parametrize(
     ("block", "choices", "message"),
     [
@@ -280,13 +318,49 @@ def test_settings_of_every_block_are_domains_of_its_spaces(block):
         assert f"{name}_1" in population.frame().columns
         columns = {name: column for name, column in population.drawn.items() if column.ndim > 1}
         assert set(columns[PLURAL[name]].flat) == set(fields[name])
+    for i in range(len(population)):
+        row = population.row(i)
+        for name in drawn:
+            built = [getattr(stage, name) for stage in row["network"].stages]
+            assert row[PLURAL[name]] == row["drawn"][PLURAL[name]] == built
+        for name, value in space.constants.items():
+            assert [getattr(stage, name) for stage in population[i].stages] == [value, value]
     if block == "dense":
         depths, rates = population.drawn["depths"], population.drawn["growth_rates"]
         first = 32 + depths[:, 0] * rates[:, 0]
         assert (population.widths[:, 0] == first).all()
         assert (population.widths[:, 1] == first // 2 + depths[:, 1] * rates[:, 1]).all()
-    if block == "inception":  # a width of 8 leaves pooling no channel where 3x3 has 0.6 of it
+    if block == "inception":
+        # A width of 8: 2 and 1 channels of 1x1 and 5x5, 5 of 3x3 where its share is 0.6, and none
+        # left for pooling. Where it is 0.3, pooling has 3.
+        narrow = (population.widths == 8) & (population.settings["shares_3x3"] == 0.6)
+        assert not narrow.any()
+        assert (population.widths == 8).any()
         assert population.accepted < population.draws
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ("norm: bach", "space: norm: 'bach' is not known; did you mean 'batch'?"),
+        ("zero_gamma: 1", "space: zero_gamma: 1: expected bool, got int"),
+        ("stochastic_depth: 0", "space: stochastic_depth: 0"),
+        ("kernel: 3", "space: kernel: the vanilla block has none"),
+        ("shortcut: avg_pool", "space: shortcut: 'avg_pool', but the vanilla block holds no short"),
+        ("head: {kind: linera}", "space: head.kind: 'linera' is not known; did you mean 'linear'?"),
+        ("head: {dropout: 1}", "space: head.dropout: 1"),
+        ("stem: {kind: none, width: 8}", "space: stem.width: 8, but the none stem has none"),
+        ("block: nin\nkernel: [3, 4]", "space: kernel: 4 must be odd"),
+        ("block: mbconv\nexpansion: [0, 6]", "space: expansion: 0 must be above 0"),
+        ("block: inception\nshare_3x3: [0.5, 1]", "space: share_3x3: 1.0 must be below 1"),
+    ],
+)
+def test_a_wrong_file_of_a_space_is_refused_in_one_line(changes, message):
+    block = "" if "block:" in changes else "block: vanilla\n"
+    with pytest.raises(InputError) as caught:
+        DesignSpace.from_yaml(f"name: test\ndepth: [1, 2]\nwidth: 16\n{block}{changes}")
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_dense_space_has_no_width():

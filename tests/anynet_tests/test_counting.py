@@ -15,7 +15,7 @@ from anynet.model import build
 from anynet.network import Network, Stage, Stem
 from anynet.sampling import population_cost
 from anynet.space import NAMED, DesignSpace, LineRanges
-from anynet.textbook import textbook_network
+from anynet.textbook import names, textbook_network
 
 # (params, flops, activations) at 224x224: pycls, `dev/model_complexity.json`, the networks of its
 # model zoo in `configs/dds_baselines` (github.com/facebookresearch/pycls, MIT).
@@ -102,6 +102,13 @@ def test_costs_of_cifar_networks_are_the_published_ones(block, published):
         classes=10,
     )
     assert cost(network, 32) == published
+
+
+@pytest.mark.parametrize("name", sorted(set(names()) - set(PUBLISHED)))
+def test_counted_is_measured_for_textbook_networks(name):
+    network = textbook_network(name)
+    for resolution in (64, 97):
+        assert cost(network, resolution) == measured(network, resolution)
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.autograd import gradcheck, gradgradcheck
 
-from anynet.grouped_conv import GroupedConv2d, block_diagonal, groups_to_merge
+from anynet.grouped_conv import Conv2d, GroupedConv2d, block_diagonal, groups_to_merge
 
 SHAPES = [  # channels, group width, stride, kernel
     *[(channels, width, stride, 3) for channels in (16, 64) for width in (1, 2, 4, 8, 16)
@@ -206,3 +206,30 @@ def test_what_is_merged_always_divides() -> None:
             for groups in range(1, 65):
                 for strided in (False, True):
                     assert groups % groups_to_merge(dtype, group_width, groups, strided) == 0
+
+
+@pytest.mark.parametrize("groups", [1, 2, 16])
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_gradients_of_weights_that_meet_padding_alone_are_zero(groups, channels_last):
+    # torch's own leaves them uninitialized in bfloat16, where the stride exceeds the input.
+    kind = Conv2d if groups == 1 else GroupedConv2d
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    for kernel, stride, side in ((3, 2, 1), (3, 3, 2), (5, 2, 1), (5, 3, 1), (7, 3, 2), (11, 2, 1)):
+        generator = torch.Generator().manual_seed(0)
+        conv = kind(32, 32, kernel, stride, kernel // 2, bias=False, groups=groups)
+        conv = conv.to(memory_format=layout)
+        torch.nn.init.normal_(conv.weight, generator=generator)
+        images = torch.randn(16, 32, side, side, generator=generator).to(memory_format=layout)
+        exact = conv.weight.detach().double().requires_grad_()
+        one = torch.nn.functional.conv2d(
+            images.double(), exact, None, stride, kernel // 2, 1, groups
+        )
+        one.sum().backward()
+        for _ in range(3):
+            conv.zero_grad()
+            with torch.autocast("cpu", torch.bfloat16):
+                scores = conv(images)
+            scores.float().sum().backward()
+            assert scores.shape == one.shape == (16, 32, 1, 1)
+            error = (conv.weight.grad - exact.grad).abs().max() / exact.grad.abs().max()
+            assert error < 0.02, (kernel, stride, side)
