@@ -56,7 +56,7 @@ def edf(
 
     if not runs:
         raise InputError("RUN: give at least one run")
-    frame = load_runs(runs)
+    frame = load_runs(runs, networks=False)
     for run, part in frame.groupby("run", sort=False):
         _say_unfinished(str(run), len(part))
     edfs = edfs_by_population(frame)

@@ -31,8 +31,10 @@ COLUMNS: dict[str, str] = {
 }
 
 
-def load_runs(runs: Sequence[str | os.PathLike[str]]) -> pd.DataFrame:
+def load_runs(runs: Sequence[str | os.PathLike[str]], *, networks: bool = True) -> pd.DataFrame:
     """The trials of runs, a row each, with the columns of `COLUMNS`.
+
+    Without `networks` there is no such column, and blocks of a plugin need not be known.
 
     Of each (trial, rung) the last attempt counts. Runs stand in the order given, trials in the
     order of their names: not in that of the ledger, which is that in which they ended. Raises
@@ -48,11 +50,12 @@ def load_runs(runs: Sequence[str | os.PathLike[str]]) -> pd.DataFrame:
             raise InputError(f"{name}: the same run as {seen[place]}")
         seen[place] = name
         trials = sorted(
-            last_attempts(read_trials(run)), key=lambda trial: (trial.trial, trial.rung)
+            last_attempts(read_trials(run, networks=networks)),
+            key=lambda trial: (trial.trial, trial.rung),
         )
         rows += [_row(name, trial) for trial in trials]
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    return frame.astype({"error": float})
+    frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"error": float})
+    return frame if networks else frame.drop(columns="network")
 
 
 def planned_trials(run: str | os.PathLike[str]) -> int | None:

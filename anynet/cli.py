@@ -84,6 +84,13 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     except OSError as error:  # standard output is full, say
         return _fail(f"{error.filename or 'output'}: {error.strerror or error}", 1)
+    except Exception as error:
+        from anynet.plugins import blame
+
+        reason = blame(error)
+        if reason is None:
+            raise
+        return _fail(reason, 2)
     return result if isinstance(result, int) else 0
 
 

@@ -16,6 +16,7 @@ from anynet.files import decode, parse_yaml, read_text, to_json, write_text
 from anynet.network import Network
 from anynet.regnet import Ints
 from anynet.sampling import seeded
+from anynet.space import Constraint, DesignSpace
 from anynet.terminal import Whole, parse_window, print_json, print_table, replace_from_options
 from anynet.textbook import REGNETS, names
 
@@ -44,6 +45,7 @@ def spaces(name: str | None = None, /, *, json: bool = False) -> None:
             "free_dimensions": s.free_dimensions,
             "size": s.size,
             "constraints": [f"{c.parameter} {c.rule}" for c in s.constraints],
+            "limits": s.limits,
         }
         for s in space.NAMED.values()
     ]
@@ -59,7 +61,7 @@ def spaces(name: str | None = None, /, *, json: bool = False) -> None:
                 row["free_dimensions"],
                 row["size"],
                 f"{row['size']:.1e}",
-                _added(row["name"], row["constraints"]),
+                _added(space.NAMED[row["name"]]),
             )
             for row in rows
         ],
@@ -70,10 +72,27 @@ def spaces(name: str | None = None, /, *, json: bool = False) -> None:
     )
 
 
-def _added(name: str, constraints: list[str]) -> str:
-    if constraints:
-        return constraints[-1].replace("_", " ")
-    return "quantized linear widths" if name.startswith("regnet") else ""
+def _added(space: DesignSpace) -> str:
+    """What distinguishes a named space from those above it, for the list."""
+    if space.line is None:
+        return _rule(space.constraints[-1]) if space.constraints else ""
+    if not space.constraints:
+        return "quantized linear widths"
+    return ", ".join([*map(_rule, space.constraints), "limits of cost"])
+
+
+def _rule(constraint: Constraint) -> str:
+    """A constraint in a few words."""
+    parameter = constraint.parameter.replace("_", " ")
+    match constraint:
+        case Constraint(rule="fixed", values=values):
+            listed = values if isinstance(values, tuple) else (values,)
+            shown = ", ".join(f"{value:g}" for value in listed)
+            return f"{parameter} {shown}"
+        case Constraint(rule="ranged", low=low, high=high):
+            below = "" if low is None else f"{low:g} <= "
+            return f"{below}{parameter}" + ("" if high is None else f" <= {high:g}")
+    return f"{parameter} {constraint.rule.replace('_', ' ')}"
 
 
 def sample(

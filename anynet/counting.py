@@ -8,7 +8,8 @@ sums and concatenations.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,60 +54,77 @@ class StageCost(NamedTuple):
     cost: Cost
 
 
-class _Walk:
-    """Where a walk stands (channels, side in pixels) and what it has counted so far.
+class _Counts:
+    """Weights and outputs (channels) by the side that they are computed at; channels normalized.
 
-    The counts start as the number 0, so the first array that is added makes an array of their
-    own, and adding in place changes no array of the description.
+    Multiplied with the pixels of a side at the end, as most layers of a stage have the same. The
+    counts start as the number 0, so the first array that is added makes an array of their own,
+    and adding in place changes no array of the description.
     """
 
-    __slots__ = ("activations", "channels", "flops", "params", "side")
+    __slots__ = ("normed", "outputs", "weights")
 
-    def __init__(self, channels: Number, side: int) -> None:
+    def __init__(self) -> None:
+        self.weights: defaultdict[int, Number] = defaultdict(int)
+        self.outputs: defaultdict[int, Number] = defaultdict(int)
+        self.normed: Number = 0
+
+    @property
+    def cost(self) -> Cost:
+        return Cost(
+            sum(self.weights.values()) + 2 * self.normed,
+            sum(side * side * weights for side, weights in self.weights.items()),
+            sum(side * side * outputs for side, outputs in self.outputs.items()),
+        )
+
+    def add(self, other: _Counts, times: Number) -> None:
+        if isinstance(times, np.ndarray) and times.dtype == np.bool_:
+            times = times.astype(np.float64)
+        for mine, others in ((self.weights, other.weights), (self.outputs, other.outputs)):
+            for side, counted in others.items():
+                mine[side] += times * counted
+        self.normed += times * other.normed
+
+
+class _Walk:
+    """Where a walk stands (channels, side in pixels), and where it counts."""
+
+    __slots__ = ("channels", "counts", "side")
+
+    def __init__(self, channels: Number, side: int, counts: _Counts) -> None:
         self.channels = channels
         self.side = side
-        self.params: Number = 0
-        self.flops: Number = 0
-        self.activations: Number = 0
+        self.counts = counts
 
     def over(self, layers: Layers) -> _Walk:
         for layer in layers:
             _RULES[type(layer)](self, layer)
         return self
 
-    def branch(self, layers: Layers) -> _Walk:
-        """Walk `layers` from here with a count of their own."""
-        return _Walk(self.channels, self.side).over(layers)
-
-    def add(self, other: _Walk, times: Number) -> None:
-        if isinstance(times, bool | np.bool_):
-            if not times:
-                return
-            times = 1
-        elif isinstance(times, np.ndarray) and times.dtype == np.bool_:
-            times = times.astype(np.float64)
-        self.params += times * other.params
-        self.flops += times * other.flops
-        self.activations += times * other.activations
+    def branch(self, layers: Layers, times: Number = True) -> _Walk:
+        """Walk `layers` from here and count them so many times; this walk stays where it is."""
+        if times is True:
+            return _Walk(self.channels, self.side, self.counts).over(layers)
+        branch = _Walk(self.channels, self.side, _Counts()).over(layers)
+        self.counts.add(branch.counts, times)
+        return branch
 
 
 def _conv(walk: _Walk, layer: Conv) -> None:
     walk.side = (walk.side - 1) // layer.stride + 1
-    positions = walk.side * walk.side
     group_width = walk.channels if layer.group_width is None else layer.group_width
     weights = group_width * layer.width
     if isinstance(layer.kernel, np.ndarray) or layer.kernel != 1:
         weights = weights * (layer.kernel * layer.kernel)
     if layer.bias:
         weights = weights + layer.width
-    walk.params += weights
-    walk.flops += weights * positions
-    walk.activations += layer.width * positions
+    walk.counts.weights[walk.side] += weights
+    walk.counts.outputs[walk.side] += layer.width
     walk.channels = layer.width
 
 
 def _norm(walk: _Walk, layer: Norm) -> None:
-    walk.params += 2 * walk.channels
+    walk.counts.normed += walk.channels
 
 
 def _nothing(walk: _Walk, layer: Activation | Dropout) -> None:
@@ -115,7 +133,7 @@ def _nothing(walk: _Walk, layer: Activation | Dropout) -> None:
 
 def _pool(walk: _Walk, layer: MaxPool | AvgPool) -> None:
     walk.side = (walk.side - 1) // layer.stride + 1
-    walk.activations += walk.channels * (walk.side * walk.side)
+    walk.counts.outputs[walk.side] += walk.channels
 
 
 def _squeeze_excite(walk: _Walk, layer: SqueezeExcite) -> None:
@@ -127,22 +145,19 @@ def _squeeze_excite(walk: _Walk, layer: SqueezeExcite) -> None:
 
 
 def _residual(walk: _Walk, layer: Residual) -> None:
-    walk.add(walk.branch(layer.shortcut), layer.skip)
+    walk.branch(layer.shortcut, layer.skip)
     walk.over(layer.body)
 
 
 def _concat(walk: _Walk, layer: Concat) -> None:
     branches = [walk.branch(branch) for branch in layer.branches]
-    for branch in branches:
-        walk.add(branch, 1)
     walk.channels = sum(branch.channels for branch in branches)
     walk.side = branches[0].side
 
 
 def _when(walk: _Walk, layer: When) -> None:
     if isinstance(layer.mask, np.ndarray):
-        inside = walk.branch(layer.layers)
-        walk.add(inside, layer.mask)
+        inside = walk.branch(layer.layers, layer.mask)
         if inside.channels is not walk.channels:
             walk.channels = np.where(layer.mask, inside.channels, walk.channels)
     elif layer.mask:
@@ -175,29 +190,31 @@ _RULES: dict[type, Callable[[_Walk, Any], None]] = {
 }
 
 
-def count(description: Description, input_channels: int, resolution: int) -> list[_Walk]:
-    """Walk stem, stages and head; one walk each, in order. Shared by all that count."""
-    stem = _Walk(input_channels, resolution).over(description.stem)
-    walks = [stem]
+def count(
+    description: Description, input_channels: int, resolution: int, *, apart: bool = False
+) -> Iterator[_Walk]:
+    """Where a walk stands after the stem, each stage and the head. Shared by all that count.
+
+    With `apart` each has counts of its own, else the counts are those of all so far.
+    """
+    walk = _Walk(input_channels, resolution, _Counts()).over(description.stem)
+    yield walk
     for stage in description.stages:
-        walk = block = walks[-1].branch(stage.first)
+        counts = _Counts() if apart else walk.counts
+        walk = block = _Walk(walk.channels, walk.side, counts).over(stage.first)
         for times, layers in stage.others:
-            block = block.branch(layers)
-            walk.add(block, times)
+            block = _Walk(block.channels, block.side, _Counts()).over(layers)
+            counts.add(block.counts, times)
         walk.channels = stage.width
-        walks.append(walk)
-    walks.append(walks[-1].branch(description.head))
-    return walks
+        yield walk
+    counts = _Counts() if apart else walk.counts
+    yield _Walk(walk.channels, walk.side, counts).over(description.head)
 
 
 def total(description: Description, input_channels: int, resolution: int) -> Cost:
     """The cost of a description in all. Arrays in it give arrays."""
-    walks = count(description, input_channels, resolution)
-    return Cost(
-        sum(walk.params for walk in walks),
-        sum(walk.flops for walk in walks),
-        sum(walk.activations for walk in walks),
-    )
+    *_, last = count(description, input_channels, resolution)
+    return last.counts.cost
 
 
 def cost(network: Network, resolution: int = DEFAULT_RESOLUTION) -> Cost:
@@ -214,14 +231,14 @@ def cost_by_stage(network: Network, resolution: int = DEFAULT_RESOLUTION) -> tup
     check_resolution(resolution)
     names = ["stem", *(f"stage {i + 1}" for i in range(len(network.stages))), "head"]
     depths = [1, *network.depths, 1]
-    walks = count(describe(network), network.input_channels, resolution)
+    walks = count(describe(network), network.input_channels, resolution, apart=True)
     return tuple(
         StageCost(
             name,
             depth,
             walk.channels,
             walk.side,
-            Cost(walk.params, walk.flops, walk.activations),
+            walk.counts.cost,
         )
         for name, depth, walk in zip(names, depths, walks, strict=True)
     )

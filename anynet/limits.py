@@ -1,72 +1,121 @@
-"""Limits on what a network costs, as one writes them: `params <= 3e6 + 5.5e6 * flops / 1e9`.
-
-A limit is a comparison of numbers, params, flops and activations with + - * / ** and sqrt. It is
-read as a formula and walked; nothing of it is run as Python.
-"""
+"""Limits of cost that depend on cost: comparisons of sums and products, read but never executed."""
 
 from __future__ import annotations
 
 import ast
+import math
 import operator
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from anynet.layers import Number
+NAMES = ("flops", "params", "activations", "depth")
+"""What a limit may speak of: the costs of the resolved network, and its number of blocks."""
 
-NAMES = ("params", "flops", "activations")
-_SIGNS: dict[type, Callable[[Any, Any], Any]] = {
+_COMPARE: dict[type, Callable[[Any, Any], Any]] = {
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+}
+_ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
-    ast.Pow: operator.pow,
-    ast.LtE: operator.le,
-    ast.Lt: operator.lt,
-    ast.GtE: operator.ge,
-    ast.Gt: operator.gt,
+    ast.Pow: np.power,
 }
-_LONGEST = 200
+_RULE = "a limit compares (<, <=, >, >=) sums and products of numbers"
+_WORDS = f"{', '.join(NAMES)} and sqrt(...)"
+_MOST = 200
 
 
 def check_limit(text: str) -> None:
-    """Raise ValueError where the text is no limit."""
-    with np.errstate(all="ignore"):
-        within(text, dict.fromkeys(NAMES, np.array([1e6])))
+    """Raise ValueError, with the place in `text`, unless it is a limit.
 
-
-def within(text: str, costs: Mapping[str, Number]) -> Any:
-    """Whether costs keep to a limit: bool, or an array of bool where the costs are arrays.
-
-    Raises ValueError, naming the limit, where it cannot be read.
+    A limit is a comparison, as in `params < 3e6 + 5.5e6 * flops / 1e9` or
+    `12 <= depth <= 28`: of `NAMES`, numbers, + - * / **, brackets and sqrt.
     """
+    tree = _parse(text)
+    if not isinstance(tree, ast.Compare):
+        raise ValueError(f"{text!r}: {_RULE}, {_WORDS}")
+    for comparison in tree.ops:
+        if type(comparison) not in _COMPARE:
+            raise ValueError(f"{text!r}: {_RULE}, {_WORDS}")
+    names = [_check(text, part) for part in (tree.left, *tree.comparators)]
+    if not any(names):
+        raise ValueError(f"{text!r}: must name one of {', '.join(NAMES)}")
+
+
+def holds(text: str, columns: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.bool_]:
+    """Where a limit holds, (n,); `columns` has an array (n,) for each of `NAMES`.
+
+    Where a side has no value (the root of a negative number, 0 / 0), it does not hold.
+    """
+    tree = _parse(text)
+    assert isinstance(tree, ast.Compare)  # checked when the space was made
+    with np.errstate(all="ignore"):
+        sides = [_value(part, columns) for part in (tree.left, *tree.comparators)]
+        fits = np.ones(len(columns["flops"]), dtype=bool)
+        for comparison, left, right in zip(tree.ops, sides, sides[1:], strict=False):
+            fits &= _COMPARE[type(comparison)](left, right)
+    return fits
+
+
+@lru_cache(maxsize=256)
+def _parse(text: str) -> ast.expr:
+    if len(text) > _MOST:
+        raise ValueError(f"{text[:40]!r}...: {len(text)} characters, {_MOST} at most")
     try:
-        tree = ast.parse(text[:_LONGEST], mode="eval").body
-    except (SyntaxError, ValueError):
-        raise ValueError(f"{text!r} is not a comparison such as 'params <= 3e6'") from None
-    if len(text) > _LONGEST or not isinstance(tree, ast.Compare) or len(tree.ops) != 1:
-        raise ValueError(f"{text!r} must be one comparison such as 'params <= 3e6'")
-    sign = _SIGNS.get(type(tree.ops[0]))
-    if sign is None:
-        raise ValueError(f"{text!r} must compare by <=, <, >= or >")
-    left, right = (_value(side, text, costs) for side in (tree.left, tree.comparators[0]))
-    return sign(left, right)
+        return ast.parse(text.strip(), mode="eval").body
+    except SyntaxError as error:
+        place = (error.offset or len(text.strip()) + 1) - 1  # 0: at the end
+        raise ValueError(_at(text, place, f"{_RULE}, {_WORDS}")) from None
+    except ValueError:  # a null byte
+        raise ValueError(f"{text!r}: {_RULE}, {_WORDS}") from None
 
 
-def _value(node: ast.expr, text: str, costs: Mapping[str, Number]) -> Number:
+def _at(text: str, offset: int, rule: str) -> str:
+    offset += len(text) - len(text.lstrip())
+    return f"{text!r}: character {offset + 1}: {rule}"
+
+
+def _check(text: str, node: ast.expr) -> bool:
+    """Whether the expression names a cost; raises ValueError where it is none."""
     match node:
-        case ast.Constant(int() | float() as value) if not isinstance(value, bool):
-            return float(value)
+        case ast.Constant(int() | float() as value) if _is_number(value):
+            return False
         case ast.Name(name) if name in NAMES:
-            return costs[name]
-        case ast.UnaryOp(ast.USub(), operand):
-            return -_value(operand, text, costs)
-        case ast.BinOp(left, sign, right) if type(sign) in _SIGNS:
-            return _SIGNS[type(sign)](_value(left, text, costs), _value(right, text, costs))
+            return True
+        case ast.Name(name):
+            raise ValueError(_at(text, node.col_offset, f"{name!r} is not one of {_WORDS}"))
+        case ast.UnaryOp(ast.USub() | ast.UAdd(), operand):
+            return _check(text, operand)
+        case ast.BinOp(left, op, right) if type(op) in _ARITHMETIC:
+            return _check(text, left) | _check(text, right)
         case ast.Call(ast.Name("sqrt"), [argument], []):
-            return np.sqrt(_value(argument, text, costs))
-    part = ast.get_source_segment(text, node) or text
-    raise ValueError(
-        f"{text!r}: {part!r} is none of numbers, {', '.join(NAMES)}, + - * / ** and sqrt(...)"
-    )
+            return _check(text, argument)
+    raise ValueError(_at(text, node.col_offset, f"{_RULE}, {_WORDS}"))
+
+
+def _is_number(value: float) -> bool:
+    return not isinstance(value, bool) and math.isfinite(value)
+
+
+def _value(node: ast.expr, columns: Mapping[str, npt.NDArray[Any]]) -> Any:
+    match node:
+        case ast.Constant(value):
+            return np.float64(value)  # type: ignore[arg-type]
+        case ast.Name(name):
+            return columns[name].astype(np.float64)
+        case ast.UnaryOp(op, operand):
+            value = _value(operand, columns)
+            return -value if isinstance(op, ast.USub) else value
+        case ast.BinOp(left, op, right):
+            return _ARITHMETIC[type(op)](_value(left, columns), _value(right, columns))
+        case ast.Call(_, [argument]):
+            return np.sqrt(_value(argument, columns))
+    raise AssertionError(node)

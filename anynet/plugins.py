@@ -9,16 +9,19 @@ from __future__ import annotations
 import hashlib
 import sys
 import traceback
+from collections.abc import Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import msgspec
 import numpy as np
 
-from anynet.blocks import BLOCKS
+from anynet.blocks import BLOCKS, Block
+from anynet.counting import Cost, count, total
 from anynet.errors import InputError
 from anynet.files import read_text
+from anynet.layers import Number
 from anynet.network import Description, describe_stage
 
 
@@ -64,7 +67,7 @@ def load_plugin(plugin: Plugin) -> None:
             raise ValueError("it registers no block")
         for name in new:
             _try(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         BLOCKS.clear()
         BLOCKS.update(before)
         del sys.modules[module.__name__]
@@ -72,35 +75,97 @@ def load_plugin(plugin: Plugin) -> None:
     _LOADED[digest] = plugin
 
 
+_SIDE = 8
+_WIDTHS_IN = (64, 192, 128, 256)
+_WIDTHS = (128, 192, 256, 256)
+_DEPTHS = (1, 2, 3, 2)
+"""Stages to try a block with: wider, as wide, deeper; of multiples that most rules allow."""
+_SETTINGS = {"bottleneck_ratio": 2.0, "group_width": 8, "kernel": 3, "growth_rate": 16}
+_RATIO = 0.25
+"""Settings to try, where a block has no default of its own."""
+
+
 def _try(name: str) -> None:
-    """Describe a block for one network and for two at once."""
-    from anynet.counting import total
-
+    """Describe a block for one network and for many at once, with and without all its settings."""
     block = BLOCKS[name]
-    settings: dict[str, Any] = {key: value for key, value in block.defaults.items() if value}
+    settings = {key: value for key, value in block.defaults.items() if value is not None}
     if "group_width" in block.defaults:
-        settings["group_width"] = 8
-    ours = {"width_in": 64, "width": 128, "depth": 2}
-    one = total(_of(describe_stage(name, **ours, stride=2, **settings)), 64, 32)
-    arrays = {key: np.array([float(value)] * 2) for key, value in (ours | settings).items()}
-    many = total(_of(describe_stage(name, stride=2, **arrays)), 64, 32)
-    for field in one._fields:
-        if getattr(many, field)[0] != getattr(one, field):
-            raise ValueError(f"block {name!r}: counts other {field} for arrays than for numbers")
+        settings.setdefault("group_width", _SETTINGS["group_width"])
+    every = {key: _SETTINGS.get(key, _RATIO) for key in block.defaults} | settings
+    for given in (settings, every) if every != settings else (settings,):
+        for stride in (1, 2):
+            try:
+                _compare(block, stride, given)
+            except ValueError as error:
+                if error.__traceback__ and _own(error):
+                    raise ValueError(f"block {name!r}: {error}") from None
+                raise
 
 
-def _of(stage: Any) -> Description:
-    return Description((), (stage,), ())
+def _own(error: Exception) -> bool:
+    """Whether the comparison itself raised it, and not the block."""
+    return traceback.extract_tb(error.__traceback__)[-1].filename == __file__
 
 
-def _line(error: Exception, name: str) -> str:
-    if isinstance(error, SyntaxError):
+def _compare(block: Block, stride: int, settings: dict[str, float]) -> None:
+    """Count stages one by one, then all at once as arrays; ValueError where they differ."""
+    rows = [
+        row
+        for row in zip(_WIDTHS_IN, _WIDTHS, _DEPTHS, strict=True)
+        if block.valid is None or block.valid(row[1], row[2], **settings)
+    ]
+    if not rows:
+        return
+    alone = [_cost(block, stride, row, settings) for row in rows]
+    columns = [np.array(column, dtype=float) for column in zip(*rows, strict=True)]
+    arrays = {key: np.full(len(rows), float(value)) for key, value in settings.items()}
+    if block.valid is not None and not np.all(block.valid(columns[1], columns[2], **arrays)):
+        raise ValueError("its `valid` refuses as arrays what it takes as numbers")
+    together = _cost(block, stride, columns, arrays)
+    for field in Cost._fields:
+        values = np.broadcast_to(getattr(together, field), len(rows)).tolist()
+        for one, value in zip(alone, values, strict=True):
+            if getattr(one, field) != value:
+                count_as = f"{value:,.0f} as arrays and {getattr(one, field):,} as numbers"
+                raise ValueError(f"counts {count_as} ({field})")
+
+
+def _cost(
+    block: Block, stride: int, stage_of: Sequence[Number], settings: Mapping[str, Number]
+) -> Cost:
+    """The cost of a stage (width_in, width, depth). ValueError where a block ends otherwise."""
+    width_in, width, depth = stage_of
+    one = describe_stage(block.name, width_in, width, stride, 1, **settings)
+    end = next(count(Description(one.first, (), ()), width_in, _SIDE))
+    if not np.all(end.channels == width):
+        raise ValueError(f"leaves {end.channels} channels, where its width is {width}")
+    if end.side != (side := (_SIDE - 1) // stride + 1):
+        raise ValueError(
+            f"leaves {end.side} pixels a side of {_SIDE} with stride {stride}, {side} are due"
+        )
+    stage = describe_stage(block.name, width_in, width, stride, depth, **settings)
+    cost = total(Description((), (stage,), ()), width_in, _SIDE)
+    if not isinstance(width, np.ndarray) and not all(isinstance(n, Integral) for n in cost):
+        raise ValueError("a width in it is not a whole number: use `rint` or `inner_width`")
+    return cost
+
+
+def blame(error: BaseException) -> str | None:
+    """File, line and reason in one line, where an error comes out of a plugin; else None."""
+    for plugin in loaded():
+        if line := _line(error, plugin.name):
+            return f"{plugin.name}: {line}{_reason(error)}"
+    return None
+
+
+def _line(error: BaseException, name: str) -> str:
+    if isinstance(error, SyntaxError) and error.filename == name:
         return f"line {error.lineno}: "
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == name]
     return f"line {frames[-1].lineno}: " if frames else ""
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     if "truth value of an array" in str(error):
         return (
             "an `if`, `min` or `max` on a width; a description is also counted with arrays of "

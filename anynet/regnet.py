@@ -91,20 +91,28 @@ def fix_groups(widths: Any, bottleneck_ratios: Any, group_widths: Any) -> tuple[
     multiple with 1/b where b < 1, but at least one; w follows as v·b. Returns (widths, groups).
     Raises ValueError where neither b nor 1/b is whole.
     """
-    widths = np.asarray(widths, dtype=np.float64)
     ratios = np.asarray(bottleneck_ratios, dtype=np.float64)
     check_ratios(np.atleast_1d(ratios))
+    widths, groups = fix_columns(
+        np.asarray(widths, dtype=np.float64), ratios, np.asarray(group_widths, dtype=np.float64)
+    )
+    return widths.astype(np.int64), groups.astype(np.int64)
+
+
+def fix_columns(widths: Floats, ratios: Any, groups: Floats) -> tuple[Floats, Floats]:
+    """`fix_groups` of floats with ratios that are known to fit, as a space checks its own."""
     multiplier = 1.0 / ratios
     expands = multiplier > 1
-    multiplier = np.where(expands, np.rint(multiplier), multiplier)
+    if np.any(expands):
+        multiplier = np.where(expands, np.rint(multiplier), multiplier)
     inner = np.floor(np.maximum(1.0, widths * multiplier))
-    groups = np.minimum(np.asarray(group_widths, dtype=np.float64), inner)
+    groups = np.minimum(groups, inner)
     unit = groups
     if np.any(expands):
         whole = np.where(expands, multiplier, 1.0).astype(np.int64)
         unit = np.lcm(groups.astype(np.int64), whole).astype(np.float64)
     inner = np.maximum(unit, np.rint(inner / unit) * unit)
-    return (inner / multiplier).astype(np.int64), groups.astype(np.int64)
+    return np.floor(inner / multiplier), groups
 
 
 def fix_groups_elsewhere(

@@ -18,10 +18,10 @@ from anynet.blocks import BLOCKS, SETTINGS, WHOLE_SETTINGS
 from anynet.choices import departures
 from anynet.counting import DEFAULT_RESOLUTION, Cost, check_resolution, total
 from anynet.errors import InputError
-from anynet.limits import NAMES, within
+from anynet.limits import holds
 from anynet.network import Network, Stage, assemble
-from anynet.regnet import fix_groups, quantize_lines
-from anynet.space import DesignSpace, Rule, Table, Window
+from anynet.regnet import fix_columns, quantize_lines
+from anynet.space import DesignSpace, Window
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -187,6 +187,8 @@ def sample(
 ) -> Population:
     """Draw `n` networks of `space` whose cost lies in the windows (low, high), ends included.
 
+    They obey the limits of the space too, which are counted at the same `resolution`.
+
     With `unique`, no two build the same module: what is compared is the resolved network, not
     the draw, and the first draw is kept. `unique=False` gives independent draws, as estimates
     of shares and densities need them. Raises InputError where a window is upside down, and where
@@ -205,6 +207,9 @@ def sample(
         if window is not None and not window[0] <= window[1]:
             raise InputError(f"{name}: {window[0]:g}:{window[1]:g} must run from low to high")
 
+    # glibc hands the top of the heap back to the system, page by page to be had again, once it
+    # is twice the largest block that was freed: one large block keeps the columns' memory here.
+    np.empty(1 << 21)
     kept: list[Columns] = []
     seen: set[bytes] = set()
     found = draws = accepted = barren = 0
@@ -217,10 +222,7 @@ def sample(
             fits = np.zeros(0, dtype=np.int64)
         else:
             columns |= _costs(space, columns, resolution)
-            fits = _inside(columns, windows)
-            for limit in space.limits:
-                costs = {name: columns[name][fits].astype(np.float64) for name in NAMES}
-                fits = fits[within(limit, costs)]
+            fits = _inside(columns, windows, space.limits)
             _widen(spans, columns, windows)
         accepted += len(fits)
         if unique and len(fits):
@@ -238,20 +240,13 @@ def _candidates(space: DesignSpace, n: int, rng: np.random.Generator) -> Columns
     """Draw and resolve `n` candidates; a space with a line keeps those with its stages."""
     if space.line is not None:
         return _line_candidates(space, n, rng)
-    stages = len(space.strides)
-    columns: Columns = {}
-    for name, table in space.tables.items():
-        index = draw_sequence(table, stages, space.rules(name), n, rng, space.allowed(name))
-        columns[_PLURAL[name]] = table.values[index]
+    columns = {_PLURAL[name]: sequences.draw(n, rng) for name, sequences in space.sequences.items()}
     drawn = {f"drawn.{name}": column for name, column in columns.items()}
     return _belonging(space, _fix(space, columns) | drawn)
 
 
 def _line_candidates(space: DesignSpace, n: int, rng: np.random.Generator) -> Columns:
-    drawn = {
-        name: table.values[draw_sequence(table, 1, frozenset(), n, rng)[:, 0]]
-        for name, table in space.tables.items()
-    }
+    drawn = {name: sequences.draw(n, rng)[:, 0] for name, sequences in space.sequences.items()}
     stages = len(space.strides)
     mask, widths, depths = quantize_lines(
         drawn["depth"].astype(np.int64), drawn["w0"], drawn["wa"], drawn["wm"], stages
@@ -271,10 +266,10 @@ def _fix(space: DesignSpace, columns: Columns) -> Columns:
         return columns | {"widths": _grown_widths(space, columns)}
     if "group_widths" not in columns:
         return dict(columns)
-    widths, groups = fix_groups(
+    widths, groups = fix_columns(
         columns["widths"], columns.get("bottleneck_ratios", 1.0), columns["group_widths"]
     )
-    return columns | {"widths": widths.astype(float), "group_widths": groups.astype(float)}
+    return columns | {"widths": widths, "group_widths": groups}
 
 
 def _grown_widths(space: DesignSpace, columns: Columns) -> Array:
@@ -300,72 +295,6 @@ def _belonging(space: DesignSpace, columns: Columns) -> Columns:
         settings = _stage_settings(space, columns, i)
         fits &= valid(columns["widths"][:, i], columns["depths"][:, i], **settings)
     return {name: column[fits] for name, column in columns.items()}
-
-
-def draw_sequence(
-    table: Table,
-    stages: int,
-    rules: frozenset[Rule],
-    n: int,
-    rng: np.random.Generator,
-    allowed: npt.NDArray[np.bool_] | None = None,
-) -> npt.NDArray[np.int64]:
-    """Indices into `table.values`, shape (n, stages), one sequence a row.
-
-    `allowed`, of shape (stages, values), leaves a stage only some of the values. The distribution
-    is that of independent draws *conditioned on* the rules and on what is allowed, drawn without
-    rejection: backwards, the probability that the rest of a sequence can obey the rule from each
-    value on; forwards, each stage by the inverse of its conditional distribution. (Sorting
-    independent draws gives another distribution where ties are common.)
-    """
-    p = table.probabilities
-    if not rules and allowed is None:
-        return table.draw(n * stages, rng).reshape(n, stages)
-    if allowed is None:
-        allowed = np.ones((stages, len(p)), dtype=bool)
-    if not rules:
-        return np.stack([_draw_some(table, some, n, rng) for some in allowed], axis=1)
-    if "shared" in rules and not allowed.all():
-        some = np.asarray(allowed.all(axis=0))
-        powers = Table(table.values, p**stages)
-        return np.repeat(_draw_some(powers, some, n, rng)[:, None], stages, axis=1)
-    if "shared" in rules:
-        weights = p**stages
-        one = Table(table.values, weights / weights.sum()).draw(n, rng)
-        return np.repeat(one[:, None], stages, axis=1)
-    descending = "non_increasing" in rules
-    p = p[::-1] if descending else p
-    allowed = allowed[:, ::-1] if descending else allowed
-
-    ahead = np.ones(len(p))  # P(the later stages obey the rule | this stage has this value)
-    cumulative: list[Array] = []
-    for some in reversed(allowed):
-        weights = p * some * ahead
-        cumulative.insert(0, np.concatenate([[0.0], np.cumsum(weights)]))
-        ahead = np.cumsum(weights[::-1])[::-1]
-    index = np.zeros((n, stages), dtype=np.int64)
-    low = np.zeros(n, dtype=np.int64)
-    for stage in range(stages):
-        sums = cumulative[stage]
-        start = sums[low]
-        target = start + rng.random(n) * (sums[-1] - start)
-        low = np.maximum(low, _invert(sums[1:], target))
-        index[:, stage] = low
-    return len(p) - 1 - index if descending else index
-
-
-def _draw_some(
-    table: Table, some: npt.NDArray[np.bool_], n: int, rng: np.random.Generator
-) -> npt.NDArray[np.int64]:
-    """`n` independent indices of a table among those that are allowed."""
-    p = table.probabilities[some]
-    return np.flatnonzero(some)[Table(table.values[some], p / p.sum()).draw(n, rng)]
-
-
-def _invert(cumulative: Array, targets: Array) -> npt.NDArray[np.int64]:
-    """The first index whose cumulative probability exceeds the target."""
-    index = np.searchsorted(cumulative, targets, side="right")
-    return np.minimum(index, len(cumulative) - 1)
 
 
 def _costs(space: DesignSpace, columns: Columns, resolution: int) -> Columns:
@@ -407,11 +336,17 @@ def _stage_settings(space: DesignSpace, columns: Columns, stage: int) -> dict[st
     return settings
 
 
-def _inside(columns: Columns, windows: dict[str, Window | None]) -> npt.NDArray[np.int64]:
+def _inside(
+    columns: Columns, windows: dict[str, Window | None], limits: tuple[str, ...]
+) -> npt.NDArray[np.int64]:
     inside = np.ones(len(columns["params"]), dtype=bool)
     for name, window in windows.items():
         if window is not None:
             inside &= (columns[name] >= window[0]) & (columns[name] <= window[1])
+    if limits:
+        named = columns | {"depth": columns["depths"].sum(axis=1)}
+        for limit in limits:
+            inside &= holds(limit, named)
     return np.flatnonzero(inside)
 
 
@@ -446,12 +381,13 @@ def _barren(
     found: int,
     n: int,
 ) -> str:
-    limits = [*space.limits] + [
+    limits = [
         f"{name} {window[0]:g}:{window[1]:g}"
         + (f" (draws cost {spans[name][0]:g} to {spans[name][1]:g})" if name in spans else "")
         for name, window in windows.items()
         if window is not None
     ]
+    limits += [f"{limit!r}" for limit in space.limits]
     within = f" within {' and '.join(limits)}" if limits else ""
     if not found:
         return f"{space.name}: nothing of {draws:,} draws fits{within}"

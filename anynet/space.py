@@ -7,14 +7,13 @@ group fix is the *resolved* network.
 
 from __future__ import annotations
 
-import itertools
 import math
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, get_args
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 from msgspec.structs import force_setattr, replace
 
 from anynet.blocks import BLOCKS, SETTINGS, WHOLE_SETTINGS, require_block
@@ -26,11 +25,11 @@ from anynet.files import decode, parse_yaml, read_text, to_yaml
 from anynet.limits import check_limit
 from anynet.network import Head, Stem, always, check_setting
 from anynet.regnet import QUANTUM, check_ratios
+from anynet.sequences import Floats, Order, Sequences, Table
 
 if TYPE_CHECKING:
     from anynet.sampling import Population
 
-Floats = npt.NDArray[np.float64]
 Window = tuple[float, float]
 Parameter = Literal[
     "depth",
@@ -50,7 +49,16 @@ Parameter = Literal[
     "wa",
     "wm",
 ]
-Rule = Literal["shared", "constant", "non_decreasing", "non_increasing", "ranged", "fixed"]
+Rule = Literal[
+    "shared",
+    "constant",
+    "non_decreasing",
+    "increasing",
+    "non_increasing",
+    "decreasing",
+    "fixed",
+    "ranged",
+]
 PARAMETERS: tuple[Parameter, ...] = get_args(Parameter)
 
 
@@ -103,48 +111,11 @@ class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return weights / weights.sum()
 
 
-_SUBSETS = {"ranged", "fixed"}
-"""Rules on the values of single stages."""
 _NEEDED = ("bottleneck_ratio", "group_width")
 """Settings that a space of a block with them states, and that count as drawn even if fixed."""
 
 Domain = Range | tuple[float, ...] | float
 """A range, a list of values drawn uniformly, or one fixed value."""
-
-
-class Table(msgspec.Struct, frozen=True, dict=True):
-    """A domain as its values and their probabilities."""
-
-    values: Floats
-    probabilities: Floats
-
-    def draw(self, n: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-        """`n` independent indices into `values`, by inversion of the distribution.
-
-        The same as a binary search for each uniform number, several times as fast: a guide table
-        (Chen and Asau 1974) knows for each of 2^k equal parts of [0, 1) the first index that it
-        reaches, and at most `steps` later ones are looked at.
-        """
-        uniform = rng.random(n)
-        if self._uniform:
-            return (uniform * len(self.values)).astype(np.int64)
-        cumulative, guide, steps = self._inverse
-        index = guide[(uniform * len(guide)).astype(np.int64)]
-        for _ in range(steps):
-            index += cumulative[index] <= uniform
-        return index
-
-    @cached_property
-    def _uniform(self) -> bool:
-        return bool(np.all(self.probabilities == self.probabilities[0]))
-
-    @cached_property
-    def _inverse(self) -> tuple[Floats, npt.NDArray[np.int64], int]:
-        cumulative = np.cumsum(self.probabilities)
-        cumulative[-1] = np.inf  # so that rounding leads no draw beyond the last value
-        parts = 2 ** min(16, 2 + math.ceil(-math.log2(self.probabilities.min())))
-        ends = np.searchsorted(cumulative, np.arange(parts + 1) / parts, side="right")
-        return cumulative, ends[:-1], int(np.diff(ends).max())
 
 
 def tabulate(domain: Domain) -> Table:
@@ -156,42 +127,90 @@ def tabulate(domain: Domain) -> Table:
 
 
 class Constraint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A rule that the drawn settings of the stages obey, for one parameter.
+    """A rule that one parameter's settings obey; those on one parameter hold together.
 
-    `shared` (or `constant`, which is read as it): equal in all stages. `non_decreasing`: never
-    smaller than in the stage before. `non_increasing`: never larger. `ranged`: from `low` to
-    `high`, both included, either left out. `fixed`: one of `values`. The last two hold for all
-    stages, or for those of the numbers `stages`, from 1.
+    An order of the stages: `shared` or, in the papers' word, `constant` (equal in all stages;
+    read as `shared`), `non_decreasing`, `increasing`, `non_increasing`, `decreasing`. `draw` says
+    how settings that do not increase or decrease are distributed, see `Sequences`. What the
+    values are: `fixed` to `values`, one for all or one a stage, or `ranged` from `low` to `high`,
+    both included; of all `stages` or of some, by their numbers from 1.
     """
 
     parameter: Parameter
     rule: Rule
+    values: tuple[float, ...] | float | None = None
     low: float | None = None
     high: float | None = None
-    values: tuple[float, ...] | None = None
     stages: tuple[int, ...] | None = None
+    draw: Literal["conditional", "sorted"] = "conditional"
 
     def __post_init__(self) -> None:
         if self.rule == "constant":
             force_setattr(self, "rule", "shared")
-        takes = {"ranged": ("low", "high", "stages"), "fixed": ("values", "stages")}
-        for field in ("low", "high", "values", "stages"):
-            if getattr(self, field) is not None and field not in takes.get(self.rule, ()):
+        needs = {"fixed": ("values", "stages"), "ranged": ("low", "high", "stages")}
+        for field in ("values", "low", "high", "stages"):
+            given = getattr(self, field) is not None
+            if given and field not in needs.get(self.rule, ()):
                 raise ValueError(f"{field}: the rule {self.rule} has none")
-        if self.rule == "ranged" and self.low is None and self.high is None:
-            raise ValueError("low: the rule ranged needs `low` or `high`")
-        if self.rule == "fixed" and not self.values:
-            raise ValueError("values: the rule fixed needs at least one")
-        if self.stages is not None and (not self.stages or min(self.stages) < 1):
-            raise ValueError(f"stages: {list(self.stages)} must be numbers of stages, from 1")
+        if self.draw == "sorted" and self.rule not in ("non_decreasing", "non_increasing"):
+            raise ValueError(
+                f"draw: 'sorted', but the rule is {self.rule}; only settings that are "
+                "non_decreasing or non_increasing are drawn so"
+            )
+        if self.rule == "fixed" and self.values is None:
+            raise ValueError("values: the rule fixed needs them")
+        if self.rule == "ranged":
+            self._check_range()
+        for i, stage in enumerate(self.stages or ()):
+            if stage < 1 or stage in (self.stages or ())[:i]:
+                rule = "stages are numbered from 1" if stage < 1 else "occurs twice"
+                raise ValueError(f"stages[{i}]: {stage}: {rule}")
+        if self.stages == ():
+            raise ValueError("stages: [] must name at least one stage")
 
-    def allows(self, values: Floats) -> npt.NDArray[np.bool_]:
-        """Which of the values a `ranged` or `fixed` rule lets through."""
-        if self.rule == "fixed":
-            return np.isclose(values[:, None], np.array(self.values)).any(axis=1)
-        low = -np.inf if self.low is None else self.low - 1e-9
-        high = np.inf if self.high is None else self.high + 1e-9
-        return (low <= values) & (values <= high)
+    def _check_range(self) -> None:
+        if self.low is None and self.high is None:
+            raise ValueError("low: the rule ranged needs `low`, `high`, or both")
+        for field in ("low", "high"):
+            value = getattr(self, field)
+            if value is not None and not abs(value) <= MOST:
+                raise ValueError(f"{field}: {value!r} must be at most {MOST:,}")
+        if self.low is not None and self.high is not None and self.high < self.low:
+            raise ValueError(f"high: {self.high:g} must be at least low {self.low:g}")
+
+
+_OF_VALUES = ("fixed", "ranged")
+"""The rules about values; all others order the stages."""
+
+
+def _sequences(table: Table, stages: int, constraints: Sequence[Constraint]) -> Sequences:
+    """The sequences that constraints on one parameter allow together."""
+    allowed = np.ones((stages, len(table.values)), dtype=bool)
+    for constraint in constraints:
+        numbers = constraint.stages or range(1, stages + 1)
+        values = constraint.values
+        for k, stage in enumerate(numbers):
+            if constraint.rule == "fixed":
+                value = values[k] if isinstance(values, tuple) else values
+                allowed[stage - 1] &= table.values == value
+            elif constraint.rule == "ranged":
+                low, high = constraint.low, constraint.high
+                allowed[stage - 1] &= table.values >= (-np.inf if low is None else low)
+                allowed[stage - 1] &= table.values <= (np.inf if high is None else high)
+    rules = {constraint.rule for constraint in constraints} - set(_OF_VALUES)
+    up, down = rules & {"non_decreasing", "increasing"}, rules & {"non_increasing", "decreasing"}
+    strict = rules & {"increasing", "decreasing"}
+    order: Order = "free"
+    if "shared" in rules or (up and down):
+        order = "shared"
+        if strict and stages > 1:  # equal, and not
+            allowed[:] = False
+    elif up:
+        order = "increasing" if strict else "non_decreasing"
+    elif down:
+        order = "decreasing" if strict else "non_increasing"
+    is_sorted = any(constraint.draw == "sorted" for constraint in constraints)
+    return Sequences(table, allowed, order, "sorted" if is_sorted else "conditional")
 
 
 class LineRanges(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -208,7 +227,12 @@ class DesignSpace(Choices, frozen=True, forbid_unknown_fields=True, omit_default
     Without `line`, every stage draws its own `depth`, `width` and settings of the block, under
     the `constraints` (an AnyNet space). With `line`, `depth` is the number of blocks in all, the
     widths follow the quantized line, networks whose number of stages is not `len(strides)` do not
-    belong, and the settings are the same in all stages (a RegNet space).
+    belong, and the settings are the same in all stages (a RegNet space); its constraints are
+    `fixed` and `ranged`.
+
+    Constraints speak of drawn settings. `limits` speak of the resolved network, at the
+    resolution that it is sampled for, and condition a sample as windows of cost do: comparisons
+    such as `params < 3e6 + 5.5e6 * flops / 1e9` (`anynet.limits`).
 
     A block needs `bottleneck_ratio` and `group_width` where it has them; its other settings are
     its own where they are left out, and a setting with one value is not drawn. A `dense` space
@@ -223,6 +247,7 @@ class DesignSpace(Choices, frozen=True, forbid_unknown_fields=True, omit_default
     bottleneck_ratio: Domain | None = None
     group_width: Domain | None = None
     constraints: tuple[Constraint, ...] = always(())
+    limits: tuple[str, ...] = ()
     block: str = always("x")
     se_ratio: Domain | None = None
     kernel: Domain | None = None
@@ -233,8 +258,6 @@ class DesignSpace(Choices, frozen=True, forbid_unknown_fields=True, omit_default
     share_5x5: Domain | None = None
     reduce_3x3: Domain | None = None
     reduce_5x5: Domain | None = None
-    limits: tuple[str, ...] = ()
-    """Comparisons of costs that networks keep to: `params <= 3e6 + 5.5e6 * flops / 1e9`."""
     strides: tuple[int, ...] = always((2, 2, 2, 2))
     stem: Stem = always(Stem())
     head: Head = always(Head())
@@ -260,41 +283,13 @@ class DesignSpace(Choices, frozen=True, forbid_unknown_fields=True, omit_default
         self._check_settings()
         self._check_domains()
         check_choices(self, (self.block,))
+        for i in range(len(self.constraints)):
+            self._check_constraint(i)
         for i, limit in enumerate(self.limits):
             try:
                 check_limit(limit)
-            except (ValueError, ArithmeticError, RecursionError) as error:
+            except ValueError as error:
                 raise ValueError(f"limits[{i}]: {error}") from None
-        for i, constraint in enumerate(self.constraints):
-            self._check_constraint(f"constraints[{i}]", constraint)
-        for name in self.tables:
-            if not self._count(name):
-                raise ValueError(f"constraints: no {name} obeys all rules on it")
-
-    def _check_constraint(self, at: str, constraint: Constraint) -> None:
-        if constraint.parameter not in self._domains():
-            raise ValueError(
-                f"{at}.parameter: {constraint.parameter!r}, but the space draws none "
-                f"({', '.join(self._domains())})"
-            )
-        if self.line is not None and (
-            constraint.rule not in ("ranged", "fixed") or constraint.stages is not None
-        ):
-            raise ValueError(
-                f"{at}.rule: a space with a `line` takes `ranged` and `fixed` without `stages`; "
-                "its stages follow the line"
-            )
-        value = self.constants.get(constraint.parameter)
-        if (
-            value is not None
-            and constraint.rule in _SUBSETS
-            and not constraint.allows(np.array([value])).all()
-        ):
-            raise ValueError(f"{at}: {constraint.parameter} is {value:g} in all stages")
-        if constraint.stages is not None and max(constraint.stages) > len(self.strides):
-            raise ValueError(
-                f"{at}.stages: {list(constraint.stages)}, but there are {len(self.strides)} stages"
-            )
 
     def _check_settings(self) -> None:
         defaults = BLOCKS[self.block].defaults
@@ -338,34 +333,88 @@ class DesignSpace(Choices, frozen=True, forbid_unknown_fields=True, omit_default
                 for value in table.values.tolist():
                     check_setting(field, value)
 
+    def _check_constraint(self, i: int) -> None:
+        """Raise ValueError where constraint `i` is none here, or contradicts those before it."""
+        constraint, at = self.constraints[i], f"constraints[{i}]"
+        parameter, rule = constraint.parameter, constraint.rule
+        domain = self._domains().get(parameter)
+        if domain is None:
+            of_line = parameter in ("w0", "wa", "wm") or (parameter == "width" and self.line)
+            owner = f"a space with{'' if self.line else 'out'} a `line`" if of_line else None
+            raise ValueError(
+                f"{at}.parameter: {parameter!r}, but {owner or f'the {self.block} block'} has none"
+            )
+        if self.line is not None and (rule not in _OF_VALUES or constraint.stages is not None):
+            field = "stages" if rule in _OF_VALUES else "rule"
+            value = list(constraint.stages or ()) if rule in _OF_VALUES else repr(rule)
+            raise ValueError(
+                f"{at}.{field}: {value}, but the stages of a space with a `line` follow it; "
+                "a setting can be fixed or ranged"
+            )
+        stages = self._drawn_stages
+        for k, stage in enumerate(constraint.stages or ()):
+            if stage > stages:
+                raise ValueError(f"{at}.stages[{k}]: {stage}, but the space has {stages}")
+        table = tabulate(domain)
+        if rule == "fixed":
+            self._check_values(at, constraint, table)
+        earlier = [c for c in self.constraints[: i + 1] if c.parameter == parameter]
+        sequences = _sequences(table, stages, earlier)
+        if sequences.size == 0:
+            others = ", ".join(dict.fromkeys(c.rule for c in earlier[:-1]))
+            beside = f" beside {others}" if others else ""
+            raise ValueError(
+                f"{at}.rule: {rule!r} leaves no {parameter} for {stages} stages{beside}"
+                if self.line is None
+                else f"{at}.rule: {rule!r} leaves no {parameter}{beside}"
+            )
+        if sequences.distribution == "sorted" and not (
+            sequences.order in ("non_decreasing", "non_increasing")
+            and np.all(sequences.allowed == sequences.allowed[0])
+        ):
+            raise ValueError(
+                f"{at}.rule: {rule!r} on a {parameter} that is drawn sorted, beside which the "
+                "rules must hold for all stages alike"
+            )
+
+    def _check_values(self, at: str, constraint: Constraint, table: Table) -> None:
+        values = constraint.values
+        listed = values if isinstance(values, tuple) else ()
+        wanted = len(constraint.stages or ()) or self._drawn_stages
+        if isinstance(values, tuple) and len(values) != wanted:
+            raise ValueError(f"{at}.values: {len(values)}, but there are {wanted} stages to fix")
+        for k, value in enumerate(listed or (values,)):
+            if value not in table.values:
+                place = f"[{k}]" if listed else ""
+                raise ValueError(
+                    f"{at}.values{place}: {value:g} is no {constraint.parameter} of the space"
+                )
+
+    @property
+    def _drawn_stages(self) -> int:
+        """How many numbers a parameter has: one a stage, or one where the line makes them."""
+        return len(self.strides) if self.line is None else 1
+
     @cached_property
     def tables(self) -> dict[str, Table]:
         """Values and probabilities of every parameter that is drawn, by name."""
         tables = {name: tabulate(domain) for name, domain in self._domains().items()}
-        tables = {name: table for name, table in tables.items() if name not in self.constants}
-        if self.line is None:
-            return tables
-        for constraint in self.constraints:  # of a line there is one, so its values are fewer
-            if (name := constraint.parameter) in tables:
-                kept = constraint.allows(tables[name].values)
-                p = tables[name].probabilities[kept]
-                tables[name] = Table(tables[name].values[kept], p / p.sum())
-        return tables
+        return {name: table for name, table in tables.items() if name not in self.constants}
 
-    def allowed(self, parameter: str) -> npt.NDArray[np.bool_] | None:
-        """Which values each stage may have by `ranged` and `fixed` rules: (stages, values).
+    @cached_property
+    def sequences(self) -> dict[str, Sequences]:
+        """Every parameter that is drawn, by name: what its stages may be under the constraints.
 
-        None where there is no such rule, and in a space with a line, whose tables hold no others.
+        In a space with a line, sequences of one.
         """
-        rules = [c for c in self.constraints if c.parameter == parameter and c.rule in _SUBSETS]
-        if not rules or self.line is not None:
-            return None
-        values = self.tables[parameter].values
-        allowed = np.ones((len(self.strides), len(values)), dtype=bool)
-        for rule in rules:
-            for stage in rule.stages or range(1, len(self.strides) + 1):
-                allowed[stage - 1] &= rule.allows(values)
-        return allowed
+        return {
+            name: _sequences(
+                table,
+                self._drawn_stages,
+                [c for c in self.constraints if c.parameter == name],
+            )
+            for name, table in self.tables.items()
+        }
 
     @cached_property
     def constants(self) -> dict[str, float]:
@@ -388,59 +437,22 @@ class DesignSpace(Choices, frozen=True, forbid_unknown_fields=True, omit_default
         domains |= {name: getattr(self, name) for name in SETTINGS}
         return {name: domain for name, domain in domains.items() if domain is not None}
 
-    def rules(self, parameter: str) -> frozenset[Rule]:
-        """How stages of a parameter depend on each other; two orders together are `shared`."""
-        found = {c.rule for c in self.constraints if c.parameter == parameter} - _SUBSETS
-        if {"non_decreasing", "non_increasing"} <= found:
-            found.add("shared")
-        return frozenset({"shared"}) if "shared" in found else frozenset(found)
-
     @property
     def free_dimensions(self) -> int:
         """How many settings are drawn: one a stage and parameter, one where it is shared.
 
         A setting with a single possible value is not free (DNDS, section 3.2, counts so).
         """
-        if self.line is not None:
-            return sum(len(table.values) > 1 for table in self.tables.values())
-        free = 0
-        for name, table in self.tables.items():
-            allowed = self.allowed(name)
-            if allowed is None:
-                allowed = np.ones((len(self.strides), len(table.values)), dtype=bool)
-            if "shared" in self.rules(name):
-                allowed = np.all(allowed, axis=0)[None]
-            free += int((allowed.sum(axis=1) > 1).sum())
-        return free
+        return sum(sequences.free for sequences in self.sequences.values())
 
     @property
     def size(self) -> int:
         """The exact number of distinct drawn settings that obey the constraints.
 
         For a space with a line it counts all lines, those with another number of stages too.
-        Limits are on what is built, and leave it alone.
+        Limits of cost are not looked at.
         """
-        return math.prod(self._count(name) for name in self.tables)
-
-    def _count(self, name: str) -> int:
-        """How many sequences of settings, one a stage, obey the rules on a parameter."""
-        n, rules, allowed = len(self.tables[name].values), self.rules(name), self.allowed(name)
-        if self.line is not None:
-            return n
-        stages = len(self.strides)
-        if allowed is None:
-            allowed = np.ones((stages, n), dtype=bool)
-        if "shared" in rules:
-            return int(allowed.all(axis=0).sum())
-        if not rules:
-            return math.prod(int(count) for count in allowed.sum(axis=1))
-        if "non_increasing" in rules:
-            allowed = allowed[::-1]
-        ending = [1] * n  # sequences so far, were the next stage at most this value
-        for stage in allowed:
-            ways = [count if ok else 0 for count, ok in zip(ending, stage, strict=True)]
-            ending = list(itertools.accumulate(ways))
-        return ending[-1]
+        return math.prod(sequences.size for sequences in self.sequences.values())
 
     def sample(
         self,
@@ -519,11 +531,38 @@ def _named_spaces() -> dict[str, DesignSpace]:
             replace(spaces[-1], name=name, constraints=(*spaces[-1].constraints, constraint))
         )
     spaces += [_REGNETX, replace(_REGNETX, name="regnety", block="y", se_ratio=0.25)]
+    spaces.append(
+        replace(
+            _REGNETX,
+            name="regnetx_constrained",
+            constraints=(
+                Constraint("bottleneck_ratio", "fixed", 1),
+                Constraint("depth", "ranged", high=40),
+                Constraint("wm", "ranged", low=2),
+            ),
+            limits=(
+                "params < 3e6 + 5.5e6 * (flops / 1e9)",
+                "activations < 6.5e6 * sqrt(flops / 1e9)",
+            ),
+        )
+    )
+    c, d = spaces[2], spaces[3]
+    for before, name, constraint in (
+        (c, "control_constant_widths", Constraint("width", "constant")),
+        (c, "control_decreasing_widths", Constraint("width", "non_increasing")),
+        (d, "control_decreasing_depths", Constraint("depth", "non_increasing")),
+    ):
+        spaces.append(replace(before, name=name, constraints=(*before.constraints, constraint)))
     return {space.name: space for space in spaces}
 
 
 NAMED: dict[str, DesignSpace] = _named_spaces()
-"""AnyNetX A to E, each the one before with one more constraint, RegNetX and RegNetY (DNDS)."""
+"""The spaces of DNDS by name.
+
+AnyNetX A to E, each the one before with one more constraint (section 3.2); RegNetX and RegNetY;
+`regnetx_constrained` (section 4, with pycls's bounds on params and activations, its F in 10⁹
+flops); and the controls to AnyNetX D and E, with the principle turned round or left out.
+"""
 
 
 def load_space(name_or_path: str) -> DesignSpace:

@@ -59,8 +59,15 @@ class Trial(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     test_error: float | None = None
 
 
+class _Result(Trial, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A record whose network is not looked at."""
+
+    network: msgspec.Raw  # type: ignore[assignment]
+
+
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(Trial)
+_RESULT_DECODER = msgspec.json.Decoder(_Result)
 
 
 def encode_trial(trial: Trial) -> bytes:
@@ -68,29 +75,30 @@ def encode_trial(trial: Trial) -> bytes:
     return _ENCODER.encode(trial) + b"\n"
 
 
-def decode_trials(data: bytes, source: str) -> list[Trial]:
+def decode_trials(data: bytes, source: str, *, networks: bool = True) -> list[Trial]:
     """The records of a ledger's bytes. A last line without its line break is one that is being
-    written, or was cut off: it is left out.
+    written, or was cut off: it is left out. Without `networks`, `network` is left as JSON text.
 
     Raises InputError that names `source` and the number of the first line that is not a record.
     """
-    trials = []
+    decode = _DECODER.decode if networks else _RESULT_DECODER.decode
+    trials: list[Trial] = []
     for number, line in enumerate(data.split(b"\n")[:-1], start=1):
         if not line.strip():
             continue
         try:
-            trials.append(_DECODER.decode(line))
+            trials.append(decode(line))
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise InputError(f"{source}: line {number}: not a trial record: {error}") from None
     return trials
 
 
-def read_trials(run: str | os.PathLike[str]) -> list[Trial]:
-    """All records of a run's ledger, in the order they were written. Raises InputError."""
+def read_trials(run: str | os.PathLike[str], *, networks: bool = True) -> list[Trial]:
+    """All records of a run's ledger, in the order they were written; as `decode_trials`."""
     path = os.path.join(run, LEDGER_NAME)
     try:
         with open(path, "rb") as file:
-            return decode_trials(file.read(), path)
+            return decode_trials(file.read(), path, networks=networks)
     except FileNotFoundError:
         rule = "not a run (no trials.jsonl in it)" if os.path.isdir(run) else "no such folder"
         raise InputError(f"{run}: {rule}") from None

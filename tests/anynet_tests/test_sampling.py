@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from scipy.stats import chisquare
 
 from anynet import sampling
@@ -17,8 +17,8 @@ from anynet.errors import InputError
 from anynet.files import to_json
 from anynet.network import Network, Stem
 from anynet.regnet import RegNet, fix_groups
-from anynet.sampling import draw_sequence, seeded
-from anynet.space import NAMED, Constraint, DesignSpace, Table
+from anynet.sampling import seeded
+from anynet.space import NAMED, Constraint, DesignSpace, Range
 
 WINDOW = (360e6, 400e6)
 """The window of DNDS, section 3, at 224x224."""
@@ -49,38 +49,6 @@ OBEYS = {
 }
 
 
-@pytest.mark.parametrize("stages", [1, 2, 3, 4])
-@pytest.mark.parametrize(
-    "rules", [(), ("shared",), ("non_decreasing",), ("non_increasing",)], ids=str
-)
-@pytest.mark.parametrize("p", [(0.1, 0.2, 0.3, 0.4), (0.35, 0.15, 0.05, 0.2, 0.25)], ids=len)
-def test_conditioned_draws_are_distributed_as_rejection_leaves_them(p, rules, stages):
-    table = Table(np.arange(len(p), dtype=float), np.array(p))
-    n = 100_000
-    index = draw_sequence(table, stages, frozenset(rules), n, rng(stages))
-    assert index.shape == (n, stages)
-
-    sequences = [
-        sequence
-        for sequence in itertools.product(range(len(p)), repeat=stages)
-        if all(OBEYS[rule](sequence) for rule in rules)
-    ]
-    weights = np.array([math.prod(p[i] for i in sequence) for sequence in sequences])
-    expected = n * weights / weights.sum()
-    codes = index @ len(p) ** np.arange(stages)[::-1]
-    counts = np.bincount(codes, minlength=len(p) ** stages)
-    observed = np.array(
-        [counts[int(np.dot(s, len(p) ** np.arange(stages)[::-1]))] for s in sequences]
-    )
-    assert observed.sum() == n  # no other sequence was drawn
-    common = expected >= 5
-    if not common.all():
-        observed = np.append(observed[common], observed[~common].sum())
-        expected = np.append(expected[common], expected[~common].sum())
-    if len(expected) > 1:
-        assert chisquare(observed, expected).pvalue > 1e-3
-
-
 def test_marginals_of_a_named_space_are_its_probabilities():
     space = NAMED["anynetx_a"]
     population = space.sample(30_000, rng(), unique=False)
@@ -93,8 +61,8 @@ def test_marginals_of_a_named_space_are_its_probabilities():
 
 def test_settings_of_a_line_are_drawn_as_stated_where_nothing_is_rejected():
     line = NAMED["regnetx"]
-    index = draw_sequence(line.tables["w0"], 1, frozenset(), 50_000, rng())[:, 0]
-    observed = np.bincount(index, minlength=32)
+    drawn = line.sequences["w0"].draw(50_000, rng())[:, 0]
+    observed = np.bincount(np.rint(drawn / 8).astype(int) - 1, minlength=32)
     assert chisquare(observed, 50_000 * line.tables["w0"].probabilities).pvalue > 1e-3
 
 
@@ -357,3 +325,42 @@ def test_constraints_hold_with_windows_too():
     space = tiny(constraints=(Constraint("width", "non_increasing"),), width=(8, 16, 24))
     population = space.sample(10, rng(), flops=(0, 1e12))
     assert (np.diff(population.drawn["widths"], axis=1) <= 0).all()
+
+
+def test_limits_condition_the_sample_as_windows_do():
+    # pycls's constrained RegNetX: depth up to 40, wm from 2, b = 1, params and activations
+    # bounded by flops.
+    space = NAMED["regnetx_constrained"]
+    population = space.sample(200, rng(), flops=WINDOW)
+    assert population.drawn["depth"].max() <= 40
+    assert population.drawn["wm"].min() >= 2
+    assert set(population.drawn["bottleneck_ratio"]) == {1}
+    gigaflops = population.flops / 1e9
+    assert (population.params < 3e6 + 5.5e6 * gigaflops).all()
+    assert (population.activations < 6.5e6 * np.sqrt(gigaflops)).all()
+    free = replace(space, limits=()).sample(2000, rng(), flops=WINDOW, unique=False)
+    fits = free.params < 3e6 + 5.5e6 * free.flops / 1e9
+    fits &= free.activations < 6.5e6 * np.sqrt(free.flops / 1e9)
+    assert 0.1 < fits.mean() < 0.9
+    limited = space.sample(int(fits.sum()), rng(), flops=WINDOW, unique=False)
+    assert list(limited) == [network for network, fit in zip(free, fits, strict=True) if fit]
+
+
+def test_a_limit_may_speak_of_the_depth_of_the_network():
+    space = tiny(depth=Range(1, 4), limits=("3 < depth <= 5",))
+    population = space.sample(28, rng())  # all of them
+    assert set(population.depths.sum(axis=1)) == {4, 5}
+
+
+def test_a_limit_that_nothing_keeps_is_named(monkeypatch):
+    monkeypatch.setattr(sampling, "PATIENCE", 50_000)
+    with pytest.raises(InputError, match=r"nothing of 65,536 draws fits within 'depth > 4'$"):
+        tiny(limits=("depth > 4",)).sample(1, rng())
+
+
+def test_sorted_draws_are_those_of_the_space_without_order_sorted():
+    space = tiny(depth=Range(1, 3))
+    draws = space.sample(500, rng(), unique=False).drawn["depths"]
+    by_hand = replace(space, constraints=(Constraint("depth", "non_decreasing", draw="sorted"),))
+    population = by_hand.sample(500, rng(), unique=False)
+    assert population.drawn["depths"].tolist() == np.sort(draws, axis=1).tolist()

@@ -188,6 +188,20 @@ def test_size_is_what_enumeration_finds(constraints, stages):
     assert space.size == found
 
 
+@pytest.mark.parametrize(
+    ("name", "free_dimensions", "size"),
+    [
+        ("regnetx_constrained", 5, 40 * 32 * 2481 * 1001 * 6),
+        ("control_constant_widths", 7, 16**4 * 128 * 18),
+        ("control_decreasing_widths", 10, 16**4 * math.comb(131, 4) * 18),
+        ("control_decreasing_depths", 10, math.comb(19, 4) * math.comb(131, 4) * 18),
+    ],
+)
+def test_sizes_of_the_constrained_space_and_the_controls(name, free_dimensions, size):
+    assert NAMED[name].free_dimensions == free_dimensions
+    assert NAMED[name].size == size
+
+
 def test_size_of_a_line_space_is_that_of_its_lines():
     line = LineRanges(w0=(8, 16), wa=(10, 20, 30), wm=Range(2, 2.5, 0.1))
     space = small(width=None, line=line)
@@ -203,8 +217,8 @@ def test_a_setting_with_one_value_is_not_free():
 
 def test_two_orders_in_both_directions_share():
     both = (Constraint("width", "non_decreasing"), Constraint("width", "non_increasing"))
-    assert small(constraints=both).rules("width") == {"shared"}
-    assert small(constraints=both).rules("depth") == frozenset()
+    assert small(constraints=both).sequences["width"].order == "shared"
+    assert small(constraints=both).sequences["depth"].order == "free"
 
 
 def test_every_named_space_adds_one_constraint_to_the_one_before():
@@ -232,6 +246,99 @@ def test_a_space_as_a_person_writes_it():
     assert space.depth == Range(1, 4, 1, "log_uniform")
     assert space.constraints == (Constraint("bottleneck_ratio", "shared"),)
     assert space.size == 4**4 * 8**4 * 2
+
+
+CONSTRAINED = """\
+name: mine
+depth: {low: 1, high: 16}
+width: {low: 8, high: 256, step: 8}
+bottleneck_ratio: [1, 2]
+group_width: 8
+strides: [2, 2, 2]
+constraints:
+- {parameter: bottleneck_ratio, rule: constant}
+- {parameter: width, rule: fixed, values: [32, 64, 128]}
+- {parameter: depth, rule: non_decreasing, draw: sorted}
+- {parameter: depth, rule: ranged, low: 2, high: 8}
+limits:
+- params < 3e6 + 5.5e6 * (flops / 1e9)
+"""
+
+
+def test_a_space_with_every_kind_of_rule():
+    space = DesignSpace.from_yaml(CONSTRAINED)
+    assert space.constraints[0] == Constraint("bottleneck_ratio", "shared")
+    assert space.size == 2 * math.comb(7 + 2, 3)
+    assert space.free_dimensions == 1 + 3
+    assert DesignSpace.from_yaml(space.to_yaml()) == space
+    assert "rule: shared}" in YAML
+    assert "low" not in DesignSpace.from_yaml(YAML).to_yaml().partition("constraints")[2]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("values: [32, 64, 128]", "values: [32, 64]", "1].values: 2, but there are 3 stages to"),
+        ("values: [32, 64, 128]", "values: [32, 65, 1]", "1].values[1]: 65 is no width of the s"),
+        ("values: [32, 64, 128]", "values: 12", "1].values: 12 is no width of the space"),
+        ("values: [32, 64, 128]", "low: 3", "1].low: the rule fixed has none"),
+        ("values: [32, 64, 128]", "stages: [1]", "1].values: the rule fixed needs them"),
+        ("low: 2, high: 8", "values: 2", "3].values: the rule ranged has none"),
+        ("low: 2, high: 8", "stages: [1]", "3].low: the rule ranged needs `low`, `high`, or both"),
+        ("low: 2, high: 8", "low: 8, high: 2", "3].high: 2 must be at least low 8"),
+        ("low: 2, high: 8", "low: .nan", "3].low: nan must be at most"),
+        ("low: 2, high: 8", "low: 2, stages: []", "3].stages: [] must name at least one stage"),
+        ("low: 2, high: 8", "low: 2, stages: [0]", "3].stages[0]: 0: stages are numbered from 1"),
+        ("low: 2, high: 8", "low: 2, stages: [2, 2]", "3].stages[1]: 2: occurs twice"),
+        ("low: 2, high: 8", "low: 2, stages: [1, 4]", "3].stages[1]: 4, but the space has 3"),
+        ("low: 2, high: 8", "low: 17", "3].rule: 'ranged' leaves no depth for 3 stages beside non"),
+        (
+            "low: 2, high: 8",
+            "low: 2, stages: [1]",
+            "3].rule: 'ranged' on a depth that is drawn sorted, beside which the rules must hold",
+        ),
+        ("rule: ranged, low: 2, high: 8", "rule: shared", "3].rule: 'shared' on a depth that is d"),
+        ("rule: ranged, low: 2, high: 8", "rule: decreasing", "3].rule: 'decreasing' leaves no de"),
+        ("rule: non_decreasing, draw", "rule: increasing, draw", "2].draw: 'sorted', but the rule"),
+        ("rule: constant", "rule: constant, low: 1", "0].low: the rule shared has none"),
+        ("rule: constant", "rule: equal", "0].rule: 'equal': must be one of shared, constant, "),
+        ("parameter: width", "parameter: wm", "1].parameter: 'wm', but a space without a `line`"),
+    ],
+)
+def test_a_wrong_constraint_is_refused_in_one_line(old, new, message):
+    assert old in CONSTRAINED
+    with pytest.raises(InputError) as caught:
+        DesignSpace.from_yaml(CONSTRAINED.replace(old, new), "s.yaml")
+    assert str(caught.value).startswith(f"s.yaml: constraints[{message}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_wrong_limit_is_refused_with_its_place():
+    with pytest.raises(InputError) as caught:
+        DesignSpace.from_yaml(CONSTRAINED.replace("(flops /", "(flop /"), "s.yaml")
+    assert str(caught.value).startswith(
+        "s.yaml: limits[0]: 'params < 3e6 + 5.5e6 * (flop / 1e9)': character 25: 'flop' is not "
+    )
+
+
+def test_a_line_can_be_fixed_and_ranged():
+    space = replace(
+        NAMED["regnetx"],
+        constraints=(
+            Constraint("depth", "ranged", low=12, high=28),
+            Constraint("w0", "fixed", 24),
+            Constraint("wa", "ranged", high=8.2),
+            Constraint("group_width", "fixed", (16,)),
+        ),
+    )
+    assert space.size == 17 * 1 * 3 * 1501 * 3
+    assert space.free_dimensions == 4
+    drawn = space.sample(50, np.random.default_rng(0)).drawn
+    assert set(drawn["w0"]) == {24}
+    assert set(drawn["group_width"]) == {16}
+    assert set(drawn["wa"]) <= {8, 8.1, 8.2}
+    assert 12 <= drawn["depth"].min() <= 14
+    assert 26 <= drawn["depth"].max() <= 28
 
 
 def test_a_space_is_frozen():
@@ -273,7 +380,8 @@ LINE = LineRanges(8, 20, 2)
         ({"line": LINE}, "width: give either `width` or `line`"),
         (
             {"width": None, "line": LINE, "constraints": (Constraint("depth", "shared"),)},
-            "constraints[0].rule: a space with a `line` takes `ranged` and `fixed`",
+            "constraints[0].rule: 'shared', but the stages of a space with a `line` follow it; "
+            "a setting can be fixed or ranged",
         ),
         ({"bottleneck_ratio": None}, "bottleneck_ratio: the x block needs it"),
         ({"group_width": None}, "group_width: the x block needs it"),
@@ -298,7 +406,7 @@ LINE = LineRanges(8, 20, 2)
                 "group_width": None,
                 "constraints": (Constraint("group_width", "shared"),),
             },
-            "constraints[0].parameter: 'group_width', but the space draws none (depth, width)",
+            "constraints[0].parameter: 'group_width', but the vanilla block has none",
         ),
     ],
 )

@@ -57,9 +57,10 @@ def test_the_page_works_in_ray_workers_and_is_resumed_and_exported(folder, capsy
     assert {stage.block for trial in trials for stage in trial.network.stages} == {"wide_basic"}
 
     forget()
-    assert run([word for word in edf if word not in ("--plugin", "my_blocks.py")]) == 2
-    assert "'wide_basic' is not known" in capsys.readouterr().err
     assert run(edf) == 0
+    assert "wide_basic" not in BLOCKS
+    assert run(["export", "run", "--out", "best.yaml"]) == 2
+    assert "'wide_basic' is not known" in capsys.readouterr().err
     assert (folder / "edf.png").stat().st_size > 10_000
     assert run(["export", "run", "--to", "onnx", "--out", "a.onnx", "--plugin=my_blocks.py"]) == 0
 
@@ -108,6 +109,34 @@ def test_a_plugin_serves_the_commands_that_describe(folder, capsys):
     assert json.loads(capsys.readouterr().out)["params"] == params
 
 
+def block(layers: str, se_ratio: bool = False) -> str:
+    return f"""\
+from anynet import register_block
+from anynet.blocks import conv_norm_act
+from anynet.layers import Conv, When
+
+@register_block("mine"{", se_ratio=None" if se_ratio else ""})
+def mine(width_in, width, stride{", se_ratio=0" if se_ratio else ""}):
+    return {layers}
+"""
+
+
+def test_a_block_that_breaks_later_is_one_line_with_its_place(tmp_path, capsys):
+    code = block("conv_norm_act(width, 3, stride=stride)")
+    (tmp_path / "mine.py").write_text(
+        code.replace("    return", "    assert stride < 3\n    return")
+    )
+    (tmp_path / "net.yaml").write_text("stages: [{depth: 1, width: 8, stride: 3, block: mine}]")
+    command = ["cost", str(tmp_path / "net.yaml"), "--plugin", str(tmp_path / "mine.py")]
+    assert run(command) == 2
+    assert capsys.readouterr().err == "anynet: mine.py: line 7: AssertionError: \n"
+
+
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_what_plugins_are_tried_with_every_block_of_ours_passes(name):
+    plugins._try(name)
+
+
 @pytest.mark.parametrize(
     ("code", "message"),
     [
@@ -123,6 +152,34 @@ def test_a_plugin_serves_the_commands_that_describe(folder, capsys):
             "@register_block('mine')\ndef mine(width_in, width, stride):\n"
             "    return (Conv(width if width > 64 else 64, stride=stride),)",
             "mine.py: line 5: an `if`, `min` or `max` on a width",
+        ),
+        ("import sys\nsys.exit(0)", "mine.py: line 2: SystemExit: 0"),
+        (
+            block("conv_norm_act(width)"),
+            "mine.py: block 'mine': leaves 8 pixels a side of 8 with stride 2, 4 are due",
+        ),
+        (
+            block("conv_norm_act(2 * width, stride=stride)"),
+            "mine.py: block 'mine': leaves 256 channels, where its width is 128",
+        ),
+        (
+            block("(Conv(width / 2), *conv_norm_act(width, stride=stride))"),
+            "mine.py: block 'mine': a width in it is not a whole number: use `rint` or",
+        ),
+        (
+            block("conv_norm_act(width, stride=stride if stride > 1 or width > 64 else 1)"),
+            "mine.py: line 7: an `if`, `min` or `max` on a width",
+        ),
+        (
+            block("conv_norm_act(width, stride=stride if se_ratio else stride)", True),
+            "mine.py: line 7: an `if`, `min` or `max` on a width",
+        ),
+        (
+            block(
+                "(When(isinstance(width, int), (Conv(width),)), *conv_norm_act(width, 1, "
+                "stride=stride))"
+            ),
+            "mine.py: block 'mine': counts 8,448 as arrays and 24,832 as numbers (params)",
         ),
     ],
 )
