@@ -11,8 +11,10 @@ import numpy as np
 from cyclopts import Parameter
 
 from anynet import counting, export, line_fit, regnet, space
+from anynet.distinct import Networks
 from anynet.errors import InputError
 from anynet.files import decode, parse_yaml, read_text, to_json, write_text
+from anynet.limits import check_limit
 from anynet.network import Network
 from anynet.regnet import Ints
 from anynet.sampling import seeded
@@ -21,19 +23,29 @@ from anynet.terminal import Whole, parse_window, print_json, print_table, replac
 from anynet.textbook import REGNETS, names
 
 
-def spaces(name: str | None = None, /, *, json: bool = False) -> None:
+def spaces(
+    name: str | None = None,
+    /,
+    *,
+    networks: Annotated[bool, Parameter(negative="")] = False,
+    json: bool = False,
+) -> None:
     """List the named design spaces, or print one of them as YAML to start from.
 
     Parameters
     ----------
     name
         Print this space (or space file) as YAML instead of the list.
+    networks
+        Count how many different networks the space builds (RegNet spaces: some 10 seconds each).
     json
         Print one JSON document.
     """
     if name is not None:
         chosen = space.load_space(name)
-        if json:
+        if networks:
+            _print_networks(chosen, json)
+        elif json:
             print_json(chosen)
         else:
             print(chosen.to_yaml(), end="")
@@ -46,6 +58,7 @@ def spaces(name: str | None = None, /, *, json: bool = False) -> None:
             "size": s.size,
             "constraints": [f"{c.parameter} {c.rule}" for c in s.constraints],
             "limits": s.limits,
+            "networks": s.networks()._asdict() if networks or s.line is None else None,
         }
         for s in space.NAMED.values()
     ]
@@ -53,7 +66,7 @@ def spaces(name: str | None = None, /, *, json: bool = False) -> None:
         print_json(rows)
         return
     print_table(
-        ("space", "block", "free dimensions", "settings", "", "adds"),
+        ("space", "block", "free dimensions", "settings", "", "networks", "adds"),
         [
             (
                 row["name"],
@@ -61,6 +74,7 @@ def spaces(name: str | None = None, /, *, json: bool = False) -> None:
                 row["free_dimensions"],
                 row["size"],
                 f"{row['size']:.1e}",
+                "-" if row["networks"] is None else _bounds(Networks(**row["networks"]), ".1e"),
                 _added(space.NAMED[row["name"]]),
             )
             for row in rows
@@ -68,8 +82,24 @@ def spaces(name: str | None = None, /, *, json: bool = False) -> None:
     )
     print(
         "\nsettings: distinct drawn settings, exactly; of a RegNet space all lines, those with\n"
-        "another number of stages too. `anynet spaces NAME` prints a space as YAML."
+        "another number of stages too. networks: how many different ones they build, `-` where\n"
+        "only `--networks` counts them. `anynet spaces NAME` prints a space as YAML."
     )
+
+
+def _print_networks(chosen: DesignSpace, json: bool) -> None:
+    found = chosen.networks()
+    if json:
+        print_json({"name": chosen.name, "size": chosen.size, "networks": found._asdict()})
+        return
+    reason = f" ({found.reason})" if found.reason else ""
+    print(f"{chosen.name}: {chosen.size:,} settings, {_bounds(found, ',')} networks{reason}")
+
+
+def _bounds(found: Networks, form: str) -> str:
+    if found.least == found.most:
+        return f"{found.most:{form}}"
+    return f"{found.least:{form}} to {found.most:{form}}"
 
 
 def _added(space: DesignSpace) -> str:
@@ -90,8 +120,10 @@ def _rule(constraint: Constraint) -> str:
             shown = ", ".join(f"{value:g}" for value in listed)
             return f"{parameter} {shown}"
         case Constraint(rule="ranged", low=low, high=high):
+            if high is None:
+                return f"{parameter} >= {low:g}"
             below = "" if low is None else f"{low:g} <= "
-            return f"{below}{parameter}" + ("" if high is None else f" <= {high:g}")
+            return f"{below}{parameter} <= {high:g}"
     return f"{parameter} {constraint.rule.replace('_', ' ')}"
 
 
@@ -103,6 +135,7 @@ def sample(
     flops: str | None = None,
     params: str | None = None,
     activations: str | None = None,
+    limit: Annotated[list[str] | None, Parameter(negative="")] = None,
     resolution: Whole = counting.DEFAULT_RESOLUTION,
     input_channels: Whole | None = None,
     classes: Whole | None = None,
@@ -127,6 +160,8 @@ def sample(
         Window of parameters.
     activations
         Window of activations (outputs of conv, pooling and linear layers).
+    limit
+        A limit beside those of the space, as in "params < 3e6 + 5.5e6 * flops / 1e9".
     resolution
         Side of the images in pixels.
     input_channels
@@ -145,7 +180,17 @@ def sample(
     if seed < 0:
         raise InputError(f"--seed: {seed} must be 0 or more")
     chosen = space.load_space(source)
-    chosen = replace_from_options(chosen, input_channels=input_channels, classes=classes)
+    for text in limit or ():
+        try:
+            check_limit(text)
+        except ValueError as error:
+            raise InputError(f"--limit: {error}") from None
+    chosen = replace_from_options(
+        chosen,
+        input_channels=input_channels,
+        classes=classes,
+        limits=(*chosen.limits, *limit) if limit else None,
+    )
     population = chosen.sample(
         n,
         seeded(chosen, seed),

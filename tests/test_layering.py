@@ -27,6 +27,7 @@ ANYNET = (
     "sequences",
     "space",
     "sampling",
+    "distinct",
     "grouped_conv",
     "model",
     "textbook",

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from typing import get_args
 
 import pytest
 
@@ -52,6 +53,39 @@ def test_the_page_on_sweep_files_names_every_field_with_its_default(request):
     recipe = sweep.recipe
     shown = (sweep.epochs, sweep.seed, recipe.lr, recipe.batch_size, recipe.warmup_epochs)
     assert shown == (10, 0, 0.1, 128, 0)
+
+
+def test_the_page_on_spaces_names_every_rule_and_its_example_is_a_space(request):
+    import numpy as np
+
+    from anynet import DesignSpace
+    from anynet.limits import NAMES
+    from anynet.space import Constraint, Rule
+
+    text = (request.config.rootpath / "docs" / "spaces.md").read_text()
+    for name in (*get_args(Rule), *Constraint.__struct_fields__[1:], *NAMES):
+        assert re.search(rf"`[^`]*\b{name}\b[^`]*`", text), name
+    (example,) = blocks(text, "yaml")
+    space = DesignSpace.from_yaml(example, "spaces.md")
+    population = space.sample(100, np.random.default_rng(0))
+    drawn = population.drawn
+    assert (np.diff(drawn["widths"]) > 0).all()
+    assert drawn["widths"][:, 0].max() <= 64
+    assert (drawn["depths"][:, 2] >= 5).all()
+    assert {tuple(row) for row in drawn["group_widths"]} == {(8, 8, 16, 16)}
+    assert (population.params < 3e6 + 5.5e6 * population.flops / 1e9).all()
+    assert set(population.depths.sum(axis=1)) <= set(range(12, 29))
+
+
+@pytest.mark.slow
+def test_the_networks_of_regnetx_are_those_of_the_page_on_spaces(request):
+    from anynet import DesignSpace
+
+    text = (request.config.rootpath / "docs" / "spaces.md").read_text()
+    space = DesignSpace.named("regnetx")
+    networks = space.networks()
+    assert networks.least == networks.most
+    assert f"{space.size:,} lines and {networks.most:,} networks" in text
 
 
 def test_the_python_runs(readme):

@@ -374,11 +374,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "networks.md"
 
 def test_the_page_of_networks_lists_the_vocabulary():
     text = PAGE.read_text()
-    example, constrained = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
-    population = DesignSpace.from_yaml(constrained).sample(20, np.random.default_rng(0))
-    assert set(population.depths[:, 0]) == {2}
-    assert (np.diff(population.drawn["widths"]) >= 0).all()
-    assert (population.params <= 3e6 + 5.5e6 * population.flops / 1e9).all()
+    (example,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     assert Network.from_yaml(example).stochastic_depth == 0.1
     rows = [re.findall(r"`(\w+)`", line) for line in text.splitlines() if line.startswith("| `")]
     named = {word for row in rows for word in row}

@@ -109,6 +109,31 @@ def test_spaces_lists_the_named_spaces(answer):
     assert [row["free_dimensions"] for row in rows] == [16, 13, 10, 10, 10, 6, 6, 5, 7, 10, 10]
 
 
+def test_spaces_counts_networks(answer, folder):
+    rows = {row["name"]: row for row in json.loads(answer("spaces", "--json"))}
+    assert rows["anynetx_d"]["networks"] == NAMED["anynetx_d"].networks()._asdict()
+    assert rows["regnetx"]["networks"] is None
+    space = DesignSpace.from_yaml(SPACE)
+    networks = space.networks().most
+    assert answer("spaces", "space.yaml", "--networks") == (
+        f"mine: {space.size:,} settings, {networks:,} networks\n"
+    )
+    counted = json.loads(answer("spaces", "space.yaml", "--networks", "--json"))
+    assert counted == {
+        "name": "mine",
+        "size": space.size,
+        "networks": {"least": networks, "most": networks, "reason": ""},
+    }
+
+
+def test_sample_takes_limits(answer, folder):
+    limits = ("--limit", "params < 3e6", "--limit", "depth >= 30")
+    text = answer("sample", "anynetx_c", "-n", "20", *limits, "--json")
+    rows = json.loads(text)["rows"]
+    assert max(row["params"] for row in rows) < 3e6
+    assert min(sum(row["depths"]) for row in rows) >= 30
+
+
 def test_spaces_prints_a_space_to_start_from(answer, folder):
     for name, space in NAMED.items():
         assert DesignSpace.from_yaml(answer("spaces", name)) == space
@@ -321,6 +346,7 @@ def test_explain_reads_lines_from_files(answer, folder):
         ("sample space.yaml -n 1 --activations x", "--activations: 'x' must be LOW:HIGH"),
         ("sample space.yaml -n 1 --flops inf:", "mine: nothing of 65,536 draws fits within flops"),
         ("sample space.yaml -n 1 --flops 1:2", "mine: nothing of 65,536 draws fits within flops"),
+        ("sample space.yaml -n 1 --limit params<flos", "--limit: 'params<flos': character 8: 'fl"),
         ("sample space.yaml -n 1 --classes 0", "--classes: "),
         ("sample space.yaml -n 1 --input-channels -1", "--input-channels: "),
         ("sample space.yaml -n 1 --out .", ".: cannot be written: "),
