@@ -80,6 +80,8 @@ class _Counts:
     def add(self, other: _Counts, times: Number) -> None:
         if isinstance(times, np.ndarray) and times.dtype == np.bool_:
             times = times.astype(np.float64)
+        elif isinstance(times, np.bool_):
+            times = bool(times)  # whose product with a whole number stays exact
         for mine, others in ((self.weights, other.weights), (self.outputs, other.outputs)):
             for side, counted in others.items():
                 mine[side] += times * counted

@@ -128,8 +128,7 @@ def test_sorted_draws_are_independent_draws_that_are_sorted(descends):
         expected[tuple(sorted(s, reverse=descends))] += math.prod(FIVE[i] for i in s)
     drawn = sequences.draw(60_000, np.random.default_rng(0))
     compare(drawn, expected)
-    # Of the conditional draws a third as many are three times the same: 1 of 3! orders survives
-    # for a sequence without ties, all of it for one of equal values.
+    # Conditioning keeps 1 of the 3! orders of different values, and all there is of equal ones.
     conditional = obeying(FIVE, np.ones((3, 5)), order)
     equal = math.fsum(conditional[i, i, i] for i in range(5))
     assert equal > 1.5 * math.fsum(expected[i, i, i] for i in range(5))
