@@ -22,6 +22,7 @@ from anynet.export import (
 )
 from anynet.files import to_json, write_text
 from anynet.network import Network
+from anynet.reference import Reference
 from anynet.terminal import Whole, print_json, print_table, replace_from_options
 from search.trial import LEDGER_NAME
 
@@ -176,7 +177,7 @@ _LARGEST_SIDE = 4096
 
 
 def _export_weights(
-    network: Network,
+    network: Network | Reference,
     to: WeightsFormat,
     out: Path,
     comment: str,
@@ -200,6 +201,16 @@ def _export_weights(
         raise InputError(f"--weights: {weights} must be a .safetensors file of ours")
     if seed is not None and weights is not None:
         raise InputError(f"--seed: {seed} goes with fresh weights, and {weights} has weights")
+    if isinstance(network, Reference):
+        if fold:
+            raise InputError(
+                f"--fold: goes with networks in stages, and {network.reference} is none"
+            )
+        if to != "safetensors":
+            try:
+                network.require_resolution(resolution or side)
+            except ValueError as error:
+                raise InputError(f"--{error}") from None
     if seed is not None and not 0 <= seed < 2**63:
         raise InputError(f"--seed: {seed} must lie between 0 and 2**63 - 1")
     import torch
@@ -235,7 +246,7 @@ def _say_unfinished(run: str, recorded: int) -> None:
         print(f"anynet: {run}: {recorded} of {planned} trials recorded so far", file=sys.stderr)
 
 
-def _best(run: str, space: str | None) -> tuple[Network, str]:
+def _best(run: str, space: str | None) -> tuple[Network | Reference, str]:
     """The network of least error of a run, and a line that says where it comes from."""
     from analysis.results import load_runs
 
@@ -246,6 +257,8 @@ def _best(run: str, space: str | None) -> tuple[Network, str]:
         if space not in known:
             raise InputError(f"--space: {space!r} is not in {run}, which has {', '.join(known)}")
         frame = frame[frame["space"] == space]
+    else:
+        frame = frame[frame["baseline"].isna()]
     frame = frame[frame["state"] == "complete"]
     if frame.empty:
         raise InputError(f"{run}: no complete trial to export yet")

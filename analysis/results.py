@@ -24,9 +24,10 @@ COLUMNS: dict[str, str] = {
     "flops": "multiply-adds",
     "activations": "outputs of conv, pooling and linear layers",
     "seconds": "seconds of training",
+    "baseline": "its name, where it belongs to no space but stands beside them",
     "reason": "why it diverged, stopped or failed",
     "drawn": "the settings as sampled (dict)",
-    "network": "the resolved network (Network)",
+    "network": "the resolved network (Network, or a baseline's Reference)",
     "curve": "error after each epoch (tuple)",
 }
 
@@ -76,4 +77,5 @@ def run_resolution(run: str | os.PathLike[str]) -> int | None:
 
 
 def _row(run: str, trial: Trial) -> dict[str, object]:
-    return {"run": run} | {field: getattr(trial, field) for field in COLUMNS if field != "run"}
+    row = {"run": run} | {field: getattr(trial, field) for field in COLUMNS if field != "run"}
+    return row | {"network": trial.network or trial.reference}

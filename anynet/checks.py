@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -15,6 +16,18 @@ def require_known(field: str, name: str, known: Iterable[str]) -> None:
         rule = f"is not known; did you mean {nearest[0]!r}?" if nearest else ""
         listed = f"is not one of {', '.join(known[:25])}{more}"
         raise ValueError(f"{field}: {name!r} {rule or listed}")
+
+
+_NAME = re.compile(r"\w[\w .+-]{0,99}")
+
+
+def require_name(field: str, name: str) -> None:
+    """Raise ValueError where `name` cannot be a part of a file's name, or of RUN:SPACE."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f"{field}: {name[:120]!r} must be letters, digits and _ - + . or spaces, up to 100 of "
+            "them, the first a letter or a digit"
+        )
 
 
 MOST = 1_000_000

@@ -16,6 +16,7 @@ from anynet.errors import InputError
 from anynet.files import decode, parse_yaml, read_text, to_json, write_text
 from anynet.limits import check_limit
 from anynet.network import Network
+from anynet.reference import Reference
 from anynet.regnet import Ints
 from anynet.sampling import seeded
 from anynet.space import Constraint, DesignSpace
@@ -251,7 +252,10 @@ def cost(
         lines = counting.cost_by_stage(network, resolution)
     except ValueError as error:
         raise InputError(f"--{error}") from None
-    whole = counting.cost(network, resolution)
+    whole = counting.Cost(*map(sum, zip(*(line.cost for line in lines), strict=True)))
+    depth = sum(line.depth for line in lines)
+    if isinstance(network, Network):
+        depth = sum(network.depths)
     if json:
         print_json(
             {
@@ -268,9 +272,19 @@ def cost(
         ("", "depth", "width", "resolution", "params", "flops", "activations"),
         [
             *((line.name, line.depth, line.width, line.resolution, *line.cost) for line in lines),
-            ("total", sum(network.depths), "", "", *whole),
+            ("total", depth, "", "", *whole),
         ],
         title=f"{source} at {resolution}x{resolution}",
+    )
+    if isinstance(network, Reference):
+        print(_without(network))
+
+
+def _without(reference: Reference) -> str:
+    """What is said of a reference network beside its counts."""
+    auxiliary = "; without its auxiliary classifiers" if reference.facts.auxiliary else ""
+    return (
+        f"{reference.facts.source}{auxiliary}; images of {reference.facts.smallest} pixels or more"
     )
 
 
@@ -477,14 +491,21 @@ def _regnet_of(source: str) -> regnet.RegNet | Network:
     if source in REGNETS:
         return REGNETS[source][1]
     if source in names():
-        return export.load_network(source)
+        return _in_stages(source, export.load_network(source))
     if not source.endswith((".yaml", ".yml", ".json")):
         export.load_network(source)  # names the nearest known network, or the missing file
     data = parse_yaml(read_text(source), source)
     if isinstance(data, dict) and "MODEL" in data:
-        network = export.load_network(source)  # the rest of the file must hold too
+        network = _in_stages(source, export.load_network(source))  # the rest must hold too
         is_regnet = isinstance(data["MODEL"], dict) and data["MODEL"].get("TYPE") == "regnet"
         return export.pycls_regnet(data, source) if is_regnet else network
-    if isinstance(data, dict) and "stages" in data:
-        return export.load_network(source)
+    if isinstance(data, dict) and ("stages" in data or "reference" in data):
+        return _in_stages(source, export.load_network(source))
     return decode(data, regnet.RegNet, source)
+
+
+def _in_stages(source: str, network: Network | Reference) -> Network:
+    """The network, where it has stages that a line can be fitted to. Raises InputError."""
+    if isinstance(network, Reference):
+        raise InputError(f"{source}: has no stages of equal blocks that a line could be fitted to")
+    return network

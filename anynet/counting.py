@@ -32,6 +32,7 @@ from anynet.layers import (
     When,
 )
 from anynet.network import Description, Network, describe
+from anynet.reference import Reference
 
 DEFAULT_RESOLUTION = 224
 
@@ -219,18 +220,32 @@ def total(description: Description, input_channels: int, resolution: int) -> Cos
     return last.counts.cost
 
 
-def cost(network: Network, resolution: int = DEFAULT_RESOLUTION) -> Cost:
+def cost(network: Network | Reference, resolution: int = DEFAULT_RESOLUTION) -> Cost:
     """Params, flops and activations of `network` for square images of `resolution` pixels a side.
 
-    Raises ValueError where the resolution is not above 0, or above 100,000.
+    A reference network is counted on its torch module, by the same rules. Raises
+    ValueError where the resolution is not above 0, above 100,000, or below the smallest side that
+    a reference network takes.
     """
     check_resolution(resolution)
+    if isinstance(network, Reference):
+        costs = (line.cost for line in cost_by_stage(network, resolution))
+        return Cost(*map(sum, zip(*costs, strict=True)))
     return total(describe(network), network.input_channels, resolution)
 
 
-def cost_by_stage(network: Network, resolution: int = DEFAULT_RESOLUTION) -> tuple[StageCost, ...]:
-    """The same as `cost`, a line for the stem, each stage and the head; the lines sum to it."""
+def cost_by_stage(
+    network: Network | Reference, resolution: int = DEFAULT_RESOLUTION
+) -> tuple[StageCost, ...]:
+    """The same as `cost`, a line for the stem, each stage and the head; the lines sum to it.
+
+    Of a reference network, a line for each part of its module; `depth` counts its layers.
+    """
     check_resolution(resolution)
+    if isinstance(network, Reference):
+        from anynet.reference_modules import count_reference
+
+        return count_reference(network, resolution)
     names = ["stem", *(f"stage {i + 1}" for i in range(len(network.stages))), "head"]
     depths = [1, *network.depths, 1]
     walks = count(describe(network), network.input_channels, resolution, apart=True)

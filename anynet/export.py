@@ -20,9 +20,10 @@ from anynet.exchange.d2l import to_d2l
 from anynet.exchange.metadata import SUFFIXES, read_network
 from anynet.exchange.names import left_out
 from anynet.exchange.timm import to_timm
-from anynet.exchange.torchvision import to_torchvision
+from anynet.exchange.torchvision import reference_to_torchvision, to_torchvision
 from anynet.files import decode, parse_yaml, read_text, to_yaml
-from anynet.network import Head, Network, Stage, Stem
+from anynet.network import Head, Network, Stage, Stem, decode_network
+from anynet.reference import Reference
 from anynet.regnet import RegNet
 from anynet.textbook import names, textbook_network
 
@@ -293,10 +294,14 @@ _RULE = (
 )
 
 
-def export_text(network: Network, to: TextFormat, comment: str = "") -> str:
+def export_text(network: Network | Reference, to: TextFormat, comment: str = "") -> str:
     """The text of the file that holds `network` in the format `to`. Raises InputError."""
     if to == "anynet":
         return network.to_yaml(comment)
+    if isinstance(network, Reference):
+        if to != "torchvision":
+            raise InputError(f"--to: {to} has no {network.reference} in stages of equal blocks")
+        return _comment(comment) + reference_to_torchvision(network)
     if to == "pycls":
         return _comment(comment) + to_pycls(network)
     code = {"torchvision": to_torchvision, "timm": to_timm, "d2l": to_d2l}[to](network)
@@ -329,7 +334,7 @@ def export_weights(
     return save(module, path, resolution=resolution, note=note)
 
 
-def summary(network: Network, resolution: int = DEFAULT_RESOLUTION) -> str:
+def summary(network: Network | Reference, resolution: int = DEFAULT_RESOLUTION) -> str:
     """One line of costs, for the head of an exported file."""
     counted = cost(network, resolution)
     return (
@@ -338,7 +343,7 @@ def summary(network: Network, resolution: int = DEFAULT_RESOLUTION) -> str:
     )
 
 
-def load_network(name_or_path: str) -> Network:
+def load_network(name_or_path: str) -> Network | Reference:
     """A network by name, from a file of ours (YAML or JSON), of pycls, or with weights in it.
 
     Files with weights (.safetensors, .pt2, .onnx) hold the network in their metadata. Raises
@@ -358,4 +363,4 @@ def load_network(name_or_path: str) -> Network:
     data = parse_yaml(text, name_or_path)
     if isinstance(data, dict) and "MODEL" in data:
         return from_pycls(text, name_or_path)
-    return decode(data, Network, name_or_path)
+    return decode_network(data, name_or_path)

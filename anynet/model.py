@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import nn
@@ -27,6 +27,8 @@ from anynet.layers import (
     When,
 )
 from anynet.network import Network, describe
+from anynet.reference import Reference
+from anynet.reference_modules import reference_module
 
 
 class ResidualSum(nn.Module):
@@ -124,20 +126,38 @@ class AnyNet(nn.Module):
         return self.head(self.stages(self.stem(images)))
 
 
+@overload
 def build(
     network: Network,
     *,
     generator: torch.Generator | None = None,
     device: torch.device | str = "cpu",
-) -> AnyNet:
+) -> AnyNet: ...
+
+
+@overload
+def build(
+    network: Network | Reference,
+    *,
+    generator: torch.Generator | None = None,
+    device: torch.device | str = "cpu",
+) -> Any: ...
+
+
+def build(
+    network: Network | Reference,
+    *,
+    generator: torch.Generator | None = None,
+    device: torch.device | str = "cpu",
+) -> Any:
     """Build the torch module of a network, with fresh weights drawn from `generator`.
 
     On the meta device nothing is allocated or drawn. Without a generator, torch's default one
     is used. The generator's device must be the CPU: weights are drawn there, so that they are
-    the same on every device.
+    the same on every device. The module of a `Reference` is torchvision's, with its names.
     """
     with torch.device("meta"):
-        module = AnyNet(network)
+        module = AnyNet(network) if isinstance(network, Network) else reference_module(network)
     if torch.device(device).type == "meta":
         return module
     module = module.to_empty(device="cpu")
@@ -148,16 +168,23 @@ def build(
 def initialize(module: nn.Module, generator: torch.Generator | None = None) -> None:
     """Draw all weights afresh, in place, as pycls `init_weights` does.
 
-    Convolutions normal with variance 2 / (k²·channels out) (He et al. 2015, fan out), linear
-    layers normal with deviation 0.01, norms the identity (zero where the network has
-    `zero_gamma`), biases zero.
+    Convolutions normal with variance 2 / (k²·channels out) (He et al. 2015, fan out), the
+    classifier (the last linear layer) normal with deviation 0.01, norms the identity (zero where
+    the network has `zero_gamma`), biases zero. Hidden linear layers, which pycls has none of,
+    normal with variance 2 / features in: with 0.01 the scores of LeNet-5 would start some ninety
+    times smaller, and so would what its first layers learn from.
     """
+    classifier = None
+    for layer in module.modules():
+        classifier = layer if isinstance(layer, nn.Linear) else classifier
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
             fan_out = layer.kernel_size[0] * layer.kernel_size[1] * layer.out_channels
             nn.init.normal_(layer.weight, 0.0, math.sqrt(2.0 / fan_out), generator=generator)
         elif isinstance(layer, nn.Linear):
-            nn.init.normal_(layer.weight, 0.0, 0.01, generator=generator)
+            hidden = math.sqrt(2.0 / layer.in_features)
+            deviation = 0.01 if layer is classifier else hidden
+            nn.init.normal_(layer.weight, 0.0, deviation, generator=generator)
         elif isinstance(layer, nn.BatchNorm2d | nn.GroupNorm):
             layer.reset_parameters()
             if getattr(layer, "starts_at_zero", False):

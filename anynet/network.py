@@ -19,6 +19,7 @@ from anynet.checks import require_known, require_positive, require_ratio
 from anynet.choices import Choices, check_choices, departures, with_choices
 from anynet.files import decode, parse_yaml, to_json, to_yaml
 from anynet.layers import Layers, Number
+from anynet.reference import Reference
 
 
 def always(value: Any) -> Any:
@@ -209,6 +210,13 @@ class Network(Choices, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
         return decode(parse_yaml(text, source), Network, source)
 
     from_json = from_yaml
+
+
+def decode_network(data: Any, source: str) -> Network | Reference:
+    """A network as plain data: described, or a reference by its name. Raises InputError."""
+    if isinstance(data, dict) and "reference" in data:
+        return decode(data, Reference, source)
+    return decode(data, Network, source)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

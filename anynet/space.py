@@ -17,7 +17,7 @@ import numpy as np
 from msgspec.structs import force_setattr, replace
 
 from anynet.blocks import BLOCKS, SETTINGS, WHOLE_SETTINGS, require_block
-from anynet.checks import MOST, require_known, require_positive
+from anynet.checks import MOST, require_known, require_name, require_positive
 from anynet.choices import Choices, check_choices
 from anynet.counting import DEFAULT_RESOLUTION
 from anynet.errors import InputError
@@ -266,6 +266,7 @@ class DesignSpace(Choices, frozen=True, forbid_unknown_fields=True, omit_default
     classes: int = always(1000)
 
     def __post_init__(self) -> None:
+        require_name("name", self.name)
         require_block(self.block)
         if not 1 <= len(self.strides) <= 6:
             raise ValueError(f"strides: {list(self.strides)} must hold 1 to 6 numbers")

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from anynet.checks import require_known
 from anynet.network import Head, Network, Stage, Stem
+from anynet.reference import FACTS, Reference
 from anynet.regnet import RegNet
 
 # (depth, w0, wa, wm, group width) of the published RegNets: DNDS, tables 3 and 4, as in pycls
@@ -191,14 +192,20 @@ REGNETS: dict[str, tuple[str, RegNet]] = {
 
 def names() -> tuple[str, ...]:
     """The names that `textbook_network` knows."""
-    return (*_NETWORKS, *REGNETS)
+    return (*_NETWORKS, *REGNETS, *FACTS)
 
 
-def textbook_network(name: str) -> Network:
-    """The network of that name as it was published: for ImageNet, R-56, R-110 and V-56 for
-    CIFAR-10. Raises ValueError for an unknown name.
+def textbook_network(name: str) -> Network | Reference:
+    """The network of that name as it was published: for ImageNet, R-56, R-110, V-56 and NiN for
+    CIFAR-10, LeNet-5 for MNIST.
+
+    A `Network` where the vocabulary describes it, else a `Reference`. Raises ValueError for an
+    unknown name.
     """
     require_known("network", name, names())
+    if name in FACTS:
+        channels = 1 if name == "lenet5" else 3
+        return Reference(name, channels, 10 if name in ("lenet5", "nin") else 1000)
     if name in REGNETS:
         block, regnet = REGNETS[name]
         return regnet.network(block=block)

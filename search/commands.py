@@ -59,21 +59,22 @@ def sweep(
             f"{out}: {error.strerror or error}; what is recorded is whole, the same command goes on"
         ) from None
     states = Counter(trial.state for trial in trials)
-    errors = sorted(trial.error for trial in trials if trial.error is not None)
+    errors = [t.error for t in trials if t.error is not None and t.baseline is None]
+    best = min(errors, default=None)
     if json:
         print_json(
             {
                 "run": str(out),
                 "trials": len(trials),
                 "states": dict(states),
-                "best_error": errors[0] if errors else None,
+                "best_error": best,
             }
         )
     else:
         counts = ", ".join(f"{count} {state}" for state, count in states.most_common())
-        best = f"; best error {errors[0]:.2f}%" if errors else ""
-        print(f"{out}: {len(trials)} trials: {counts}{best}")
-    if not errors:
+        found = f"; best error {best:.2f}%" if best is not None else ""
+        print(f"{out}: {len(trials)} trials: {counts}{found}")
+    if all(trial.error is None for trial in trials):
         reasons = Counter(trial.reason for trial in trials).most_common(1)
         raise WorkFailed(f"{out}: every trial failed, most of them so: {reasons[0][0]}")
     return 0

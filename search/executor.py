@@ -11,6 +11,7 @@ from typing import Protocol
 import msgspec
 
 from anynet.network import Network
+from anynet.reference import Reference
 from search.recipe import Recipe
 from search.trial import State
 
@@ -19,7 +20,7 @@ class Task(msgspec.Struct, frozen=True):
     """One network to train."""
 
     trial: str
-    network: Network
+    network: Network | Reference
     seed: int
     epochs: int
     recipe: Recipe

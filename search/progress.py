@@ -73,7 +73,7 @@ class Progress(Watcher):
 
     def _count(self, trial: Trial) -> None:
         self._states[trial.state] = self._states.get(trial.state, 0) + 1
-        if trial.error is not None:
+        if trial.error is not None and trial.baseline is None:
             self._errors.append(trial.error)
 
     def line(self) -> str:

@@ -19,16 +19,18 @@ from typing import Any
 import msgspec
 from msgspec.structs import asdict, replace
 
+from anynet.counting import cost
 from anynet.errors import InputError
 from anynet.files import parse_yaml, read_text, to_yaml, write_text
 from anynet.network import Network
+from anynet.reference import Reference
 from anynet.sampling import seeded
 from search.data import DataSet, load
 from search.executor import Executor, Outcome, Task
 from search.ledger import Ledger
 from search.recipe import Recipe
 from search.sweep_file import Resources, Sweep, parse_sweep
-from search.trial import LEDGER_NAME, Trial, last_attempts, trial_seed
+from search.trial import BASELINE, LEDGER_NAME, Trial, last_attempts, trial_seed
 
 SWEEP_NAME = "sweep.yaml"
 POPULATION_NAME = "population.jsonl"
@@ -43,11 +45,20 @@ class Planned(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     trial: str
     space: str
     drawn: dict[str, Any]
-    network: Network
+    network: Network | None
     params: int
     flops: int
     activations: int
     seed: int
+    baseline: str | None = None
+    reference: Reference | None = None
+
+    @property
+    def built(self) -> Network | Reference:
+        """What is trained."""
+        built = self.network or self.reference
+        assert built is not None
+        return built
 
 
 class Sampled(msgspec.Struct, frozen=True):
@@ -105,7 +116,7 @@ def run_sweep(
         data = load(sweep.data, source=source, on_progress=watcher.loading)
         if ledger.trials:
             _require_same_data(data, out)
-        planned = _population(sweep, data, out, watcher)
+        planned = _population(sweep, data, out, watcher, source)
         by_name = {plan.trial: plan for plan in planned}
         finished = {trial.trial for trial in ledger.trials}
         if not finished <= by_name.keys():
@@ -121,7 +132,7 @@ def run_sweep(
             write_text(out / SWEEP_NAME, to_yaml(replace(sweep, recipe=recipe)))
             watcher.start(len(planned), last_attempts(ledger.trials), pool.slots)
             queue = [
-                Task(plan.trial, plan.network, plan.seed, sweep.epochs, recipe) for plan in waiting
+                Task(plan.trial, plan.built, plan.seed, sweep.epochs, recipe) for plan in waiting
             ]
             for task, outcome, attempt in _train(pool, queue):
                 trial = _trial(by_name[task.trial], task, outcome, attempt)
@@ -225,12 +236,19 @@ def _require_same_data(data: DataSet, out: Path) -> None:
         )
 
 
-def _population(sweep: Sweep, data: DataSet, out: Path, watcher: Watcher) -> list[Planned]:
-    """The networks to train, spaces in turn: read from the run folder, else sampled into it."""
+def _population(
+    sweep: Sweep, data: DataSet, out: Path, watcher: Watcher, source: str
+) -> list[Planned]:
+    """What to train: read from the run folder, else sampled into it.
+
+    Spaces take turns, behind the baselines: those are often the largest networks, and better
+    begun early than last.
+    """
     path = out / POPULATION_NAME
     if path.exists():
         lines = read_text(path).splitlines()
         return [_planned(line, f"{path}: line {i}") for i, line in enumerate(lines, start=1)]
+    baselines = [_planned_baseline(sweep, i, data, source) for i in range(len(sweep.baselines))]
     populations = []
     for space in sweep.space:
         space = replace(space, input_channels=data.channels, classes=len(data.classes))
@@ -246,7 +264,7 @@ def _population(sweep: Sweep, data: DataSet, out: Path, watcher: Watcher) -> lis
         )
     watcher.sampled(Sampled(p.space.name, p.draws, p.accepted) for p in populations)
     width = max(3, len(str(sweep.networks - 1)))
-    planned = [
+    planned = baselines + [
         Planned(
             trial=f"{population.space.name}-{i:0{width}d}",
             space=population.space.name,
@@ -264,6 +282,25 @@ def _population(sweep: Sweep, data: DataSet, out: Path, watcher: Watcher) -> lis
     write_text(out / SWEEP_NAME, to_yaml(sweep))
     write_text(path, "".join(msgspec.json.encode(plan).decode() + "\n" for plan in planned))
     return planned
+
+
+def _planned_baseline(sweep: Sweep, i: int, data: DataSet, source: str) -> Planned:
+    baseline = sweep.baselines[i]
+    network = baseline.build_for(data.channels, len(data.classes))
+    try:
+        counted = cost(network, data.resolution)
+    except ValueError as error:
+        raise InputError(f"{source}: baselines[{i}]: data.{error}") from None
+    return Planned(
+        trial=f"{BASELINE}-{baseline.name}",
+        space=BASELINE,
+        drawn={},
+        network=network if isinstance(network, Network) else None,
+        **counted._asdict(),
+        seed=trial_seed(sweep.seed, network),
+        baseline=baseline.name,
+        reference=network if isinstance(network, Reference) else None,
+    )
 
 
 def _planned(line: str, source: str) -> Planned:

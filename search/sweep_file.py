@@ -9,13 +9,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+from msgspec.structs import replace
 
-from anynet.checks import require_positive
+from anynet.checks import require_name, require_positive
 from anynet.errors import InputError
+from anynet.export import load_network
 from anynet.files import decode, parse_yaml, read_text
+from anynet.network import Network
 from anynet.plugins import Plugin, load_plugin, read_plugin
+from anynet.reference import Reference
 from anynet.space import DesignSpace, Window, load_space
 from search.recipe import Recipe
+from search.trial import BASELINE
 
 DataName = Literal["digits", "fashion_mnist", "mnist", "cifar10", "image_folder"]
 
@@ -85,6 +90,29 @@ class Resources(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             require_positive("workers", self.workers)
 
 
+class Baseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A network that is trained beside the populations, by the same recipe: one of the two."""
+
+    name: str
+    network: Network | None = None
+    reference: str | None = None
+    """The name of a network that the vocabulary does not describe."""
+
+    def __post_init__(self) -> None:
+        require_name("name", self.name)
+        if (self.network is None) == (self.reference is None):
+            raise ValueError("network: give either `network` or `reference`, one of the two")
+        if self.reference is not None:
+            Reference(self.reference)
+
+    def build_for(self, input_channels: int, classes: int) -> Network | Reference:
+        """The network with the channels and the classes of a data set."""
+        if self.network is None:
+            assert self.reference is not None
+            return Reference(self.reference, input_channels, classes)
+        return replace(self.network, input_channels=input_channels, classes=classes)
+
+
 class Sweep(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A sweep: populations of one or more spaces, trained by one recipe on one data set."""
 
@@ -95,6 +123,8 @@ class Sweep(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     networks: int = 100
     """Networks a space (DNDS uses 500, and 100 for quick looks)."""
     window: Windows = Windows()
+    baselines: tuple[Baseline, ...] = ()
+    """Networks that belong to no space, for comparison; windows do not hold for them."""
     data: DataSpec
     recipe: Recipe = Recipe()
     epochs: int = 10
@@ -110,6 +140,12 @@ class Sweep(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         for i, name in enumerate(names):
             if name in names[:i]:
                 raise ValueError(f"space[{i}].name: {name!r} occurs twice; give one another name")
+        if self.baselines and BASELINE in names:
+            raise ValueError(f"space[{names.index(BASELINE)}].name: {BASELINE!r} means baselines")
+        called = [baseline.name for baseline in self.baselines]
+        for i, name in enumerate(called):
+            if name in called[:i]:
+                raise ValueError(f"baselines[{i}].name: {name!r} occurs twice; give one another")
         if not names:
             raise ValueError("space: [] must name at least one space")
         if self.recipe.warmup_epochs > self.epochs:
@@ -148,6 +184,11 @@ def parse_sweep(text: str, source: str, *, run_plugins: bool = True) -> Sweep:
             for i, entry in enumerate(entries)
         ]
         data = data | {"space": msgspec.to_builtins(spaces)}
+    if "baselines" in data:
+        entries = data["baselines"]
+        entries = entries if isinstance(entries, list) else [entries]
+        baselines = [_baseline(e, source, f"baselines[{i}]") for i, e in enumerate(entries)]
+        data = data | {"baselines": msgspec.to_builtins(baselines)}
     return decode(data, Sweep, source)
 
 
@@ -166,6 +207,42 @@ def _plugins(entries: Any, source: str) -> list[Plugin]:
         else:
             raise InputError(f"{source}: {at}: {entry!r} must be the path of a Python file")
     return plugins
+
+
+def _baseline(entry: Any, source: str, at: str) -> Baseline:
+    """A name, a file, `base` with what differs, or (in a run's own sweep) the network itself."""
+    if isinstance(entry, str):
+        return _named_baseline(Path(entry).stem, entry, source, at)
+    if not isinstance(entry, dict):
+        raise InputError(f"{source}: {at}: {entry!r} must be a name, a file, or a mapping")
+    if "base" not in entry:
+        return decode(entry, Baseline, source, at)
+    base, name = entry["base"], entry.get("name")
+    if not isinstance(base, str):
+        raise InputError(f"{source}: {at}.base: {base!r} must be a name or a file")
+    baseline = _named_baseline(name or Path(base).stem, base, source, f"{at}.base")
+    changes = {field: value for field, value in entry.items() if field not in ("base", "name")}
+    if not changes:
+        return baseline
+    if baseline.network is None:
+        field = next(iter(changes))
+        raise InputError(f"{source}: {at}.{field}: {base} is not described in stages to change")
+    if name is None:
+        raise InputError(f"{source}: {at}.name: give the changed {base} a name")
+    return replace(
+        baseline,
+        network=decode(msgspec.to_builtins(baseline.network) | changes, Network, source, at),
+    )
+
+
+def _named_baseline(name: str, source_of: str, source: str, at: str) -> Baseline:
+    try:
+        network = load_network(source_of)
+        if isinstance(network, Reference):
+            return Baseline(name, reference=network.reference)
+        return Baseline(name, network)
+    except (InputError, ValueError) as error:
+        raise InputError(f"{source}: {at}: {error}") from None
 
 
 def _space(entry: Any, source: str, at: str) -> DesignSpace:

@@ -14,11 +14,16 @@ import msgspec
 
 from anynet.errors import InputError
 from anynet.network import Network
+from anynet.reference import Reference
 
 State = Literal["complete", "diverged", "stopped", "failed"]
 LEDGER_NAME = "trials.jsonl"
 DIVERGED_ERROR = 100.0
 """The error of a network whose loss was not finite: it is a network, and it counts."""
+
+
+BASELINE = "baseline"
+"""The `space` of networks that belong to none."""
 
 
 class Trial(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -29,7 +34,8 @@ class Trial(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     space: str
     drawn: dict[str, Any]
     """The settings as sampled, before quantization and the group fix."""
-    network: Network
+    network: Network | None
+    """The resolved network; none where the vocabulary does not describe it (`reference`)."""
     params: int
     flops: int
     """Multiply-adds at the resolution of the data."""
@@ -57,6 +63,10 @@ class Trial(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     worker: str
     """Host and process that trained it."""
     test_error: float | None = None
+    baseline: str | None = None
+    """Its name, where it belongs to no space but stands beside them for comparison."""
+    reference: Reference | None = None
+    """What was trained, where `network` cannot say it: torchvision's VGG-16, for one."""
 
 
 class _Result(Trial, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -116,7 +126,7 @@ def last_attempts(trials: Iterable[Trial]) -> list[Trial]:
     return list(last.values())
 
 
-def trial_seed(sweep_seed: int, network: Network, replicate: int = 0) -> int:
+def trial_seed(sweep_seed: int, network: Network | Reference, replicate: int = 0) -> int:
     """A 63-bit seed from the sweep's seed and the network alone.
 
     So a result depends neither on the order of the trials, nor on the worker, nor on a resume.

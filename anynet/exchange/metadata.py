@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from anynet.errors import InputError
-from anynet.files import decode, parse_yaml, to_json
-from anynet.network import Network
+from anynet.files import parse_yaml, to_json
+from anynet.network import Network, decode_network
+from anynet.reference import Reference
 
 VERSION = "1"
 """The version of these keys; a file of another one is refused."""
@@ -21,18 +22,18 @@ _VERSION_KEY, NETWORK_KEY, _NOTE_KEY = "anynet.version", "anynet.network", "anyn
 KEYS = (_VERSION_KEY, NETWORK_KEY, _NOTE_KEY)
 
 
-def metadata(network: Network, note: str = "") -> dict[str, str]:
+def metadata(network: Network | Reference, note: str = "") -> dict[str, str]:
     """What a file says of itself: the version, the network as JSON, where it comes from."""
     return {_VERSION_KEY: VERSION, NETWORK_KEY: to_json(network), _NOTE_KEY: note}
 
 
-def network_of(texts: Mapping[str, str], source: str) -> Network:
+def network_of(texts: Mapping[str, str], source: str) -> Network | Reference:
     """The network of `metadata(network)`. Raises InputError naming `source`."""
     if NETWORK_KEY not in texts:
         raise InputError(f"{source}: no file of anynet ({NETWORK_KEY} is not in its metadata)")
     if (version := texts.get(_VERSION_KEY)) != VERSION:
         raise InputError(f"{source}: {_VERSION_KEY}: {version!r}, but this anynet reads {VERSION}")
-    return decode(parse_yaml(texts[NETWORK_KEY], source), Network, f"{source}: {NETWORK_KEY}")
+    return decode_network(parse_yaml(texts[NETWORK_KEY], source), f"{source}: {NETWORK_KEY}")
 
 
 def require_library(name: str, extra: str) -> Any:
@@ -57,7 +58,7 @@ SUFFIXES = (".safetensors", ".pt2", ".onnx")
 """How files that hold a network in their metadata end."""
 
 
-def read_network(path: str | os.PathLike[str]) -> Network:
+def read_network(path: str | os.PathLike[str]) -> Network | Reference:
     """The network in the metadata of a .safetensors, .pt2 or .onnx file. Raises InputError."""
     read = {".safetensors": _of_safetensors, ".pt2": _of_torch_export, ".onnx": _of_onnx}
     return network_of(read[Path(path).suffix](path), str(path))

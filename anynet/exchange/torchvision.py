@@ -19,6 +19,7 @@ from anynet.exchange.names import (
     weights_to,
 )
 from anynet.network import Network
+from anynet.reference import Reference
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -61,11 +62,7 @@ def to_torchvision(network: Network) -> str:
     of different blocks or SE ratios, another stem than the simple one, other input channels
     than three.
     """
-    if network.input_channels != _CHANNELS:
-        raise InputError(
-            f"input_channels: {network.input_channels}, but torchvision takes {_CHANNELS}; "
-            f"give --input-channels {_CHANNELS} to export the network with another stem"
-        )
+    _require_channels(network.input_channels)
     require_expressible(network, "torchvision", ("simple",))
     first = network.stages[0]
     for i, stage in enumerate(network.stages):
@@ -90,6 +87,37 @@ def to_torchvision(network: Network) -> str:
         classes=network.classes,
         stem_width=network.stem.width,
     )
+
+
+_REFERENCE_CODE = '''\
+from torchvision.models import {name}
+
+
+def build():
+    """The network with fresh weights: images (B, 3, r, r) to scores (B, {classes})."""
+    return {name}(weights=None, num_classes={classes}{options})
+'''
+
+
+def reference_to_torchvision(reference: Reference) -> str:
+    """Python code with a `build()` that returns a reference network as torchvision has it.
+
+    Raises InputError where torchvision does not have it, or takes other input channels.
+    """
+    name = reference.reference
+    if not reference.facts.in_torchvision:
+        raise InputError(f"reference: torchvision has no {name}")
+    _require_channels(reference.input_channels)
+    options = ", aux_logits=False, init_weights=True" if reference.facts.auxiliary else ""
+    return _REFERENCE_CODE.format(name=name, classes=reference.classes, options=options)
+
+
+def _require_channels(channels: int) -> None:
+    if channels != _CHANNELS:
+        raise InputError(
+            f"input_channels: {channels}, but torchvision takes {_CHANNELS}; "
+            f"give --input-channels {_CHANNELS} to export the network with another stem"
+        )
 
 
 def _shown(ratio: float | None) -> str:

@@ -8,12 +8,14 @@ import pytest
 from msgspec.structs import replace
 
 from anynet import InputError
+from anynet.counting import cost
 from anynet.files import to_yaml
+from anynet.reference import Reference
 from search.executor import Outcome
 from search.recipe import Recipe
 from search.sweep import Watcher, run_sweep
 from search.sweep_file import parse_sweep
-from search.trial import read_trials
+from search.trial import read_trials, trial_seed
 
 SWEEP = """\
 space:
@@ -97,6 +99,42 @@ def test_every_network_of_every_space_ends_in_the_ledger(tmp_path, sweep):
         assert trial.network.input_channels == 1
         assert trial.network.classes == 10
         assert trial.curve == (50.0, trial.error)
+
+
+def test_baselines_are_trained_first_and_belong_to_no_space(tmp_path):
+    text = SWEEP + "baselines: [resnet18, nin]\n"
+    sweep = parse_sweep(text, "s.yaml")
+    executor = Formula()
+    executor.slots = 1
+    trials = run_sweep(sweep, tmp_path / "run", executor)
+    assert [t.trial for t in trials[:3]] == ["baseline-resnet18", "baseline-nin", "anynetx_a-000"]
+    assert trials == read_trials(tmp_path / "run")
+    resnet, nin = trials[:2]
+    assert (resnet.space, resnet.baseline, resnet.drawn) == ("baseline", "resnet18", {})
+    assert (resnet.network.input_channels, resnet.network.classes) == (1, 10)
+    assert resnet.reference is None
+    assert (nin.network, nin.reference) == (None, Reference("nin", 1, 10))
+    for trial, task in zip(trials, executor.ended, strict=True):
+        built = trial.network or trial.reference
+        assert built == task.network
+        assert trial.seed == trial_seed(0, built)
+        assert (trial.params, trial.flops, trial.activations) == cost(built, 8)
+    # The populations are those of the sweep without baselines.
+    alone = run_sweep(parse_sweep(SWEEP, "s.yaml"), tmp_path / "alone", Formula())
+    seeds = {trial.trial: trial.seed for trial in alone}
+    assert {trial.trial: trial.seed for trial in trials[2:]} == seeds
+    assert run_sweep(sweep, tmp_path / "run", Formula()) == trials
+
+
+def test_a_baseline_that_does_not_take_the_images_is_refused_before_anything_is_written(tmp_path):
+    sweep = parse_sweep(SWEEP + "baselines: [resnet18, lenet5]\n", "s.yaml")
+    with pytest.raises(InputError) as caught:
+        run_sweep(sweep, tmp_path / "run", Formula(), source="s.yaml")
+    assert str(caught.value) == (
+        "s.yaml: baselines[1]: data.resolution: 8, but lenet5 takes images of 12 pixels a side or "
+        "more"
+    )
+    assert not (tmp_path / "run" / "population.jsonl").exists()
 
 
 def test_spaces_take_turns(tmp_path, sweep):

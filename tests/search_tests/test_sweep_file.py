@@ -1,8 +1,11 @@
 import pytest
+from msgspec.structs import replace
 
-from anynet import DesignSpace, InputError
+from anynet import DesignSpace, InputError, Stem
 from anynet.files import to_yaml
-from search.sweep_file import load_sweep, parse_sweep
+from anynet.reference import Reference
+from anynet.textbook import textbook_network
+from search.sweep_file import Baseline, load_sweep, parse_sweep
 
 GOOD = """\
 space: [anynetx_a, {base: regnetx, strides: [1, 2, 2], stem: {kind: cifar, width: 16}}]
@@ -38,6 +41,61 @@ def test_a_space_from_a_file(tmp_path):
     path.write_text(DesignSpace.named("anynetx_d").to_yaml())
     sweep = parse_sweep(f"space: {path}\ndata: {{name: digits}}", "s.yaml")
     assert sweep.space == (DesignSpace.named("anynetx_d"),)
+
+
+BASELINES = """\
+baselines:
+- resnet18
+- {base: resnet18, name: resnet18_cifar, stem: {kind: cifar, width: 64}}
+- vgg11_bn
+- {base: lenet5, name: lenet}
+"""
+
+
+def test_baselines_by_name_and_with_changes(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(textbook_network("r56").to_yaml())
+    text = f"{GOOD}{BASELINES}- {path}\n"
+    sweep = parse_sweep(text, "s.yaml")
+    resnet = textbook_network("resnet18")
+    assert sweep.baselines == (
+        Baseline("resnet18", resnet),
+        Baseline("resnet18_cifar", replace(resnet, stem=Stem("cifar", 64))),
+        Baseline("vgg11_bn", reference="vgg11_bn"),
+        Baseline("lenet", reference="lenet5"),
+        Baseline("mine", textbook_network("r56")),
+    )
+    assert parse_sweep(to_yaml(sweep), "again") == sweep
+    assert sweep.baselines[0].build_for(1, 10) == replace(resnet, input_channels=1, classes=10)
+    assert sweep.baselines[2].build_for(1, 10) == Reference("vgg11_bn", 1, 10)
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("resnet19", "baselines[0]: network: 'resnet19' is not known; did you mean 'resnet1"),
+        ("[resnet18, resnet18]", "baselines[1].name: 'resnet18' occurs twice; give one another"),
+        ("{base: resnet18, stem: {kind: cifar}}", "baselines[0].name: give the changed resnet18"),
+        ("{base: vgg16, name: v, classes: 3}", "baselines[0].classes: vgg16 is not described in"),
+        ("{base: resnet18, name: x, stem: {kind: cfar}}", "baselines[0].stem.kind: 'cfar' is no"),
+        ("{base: resnet18, name: ../x}", "baselines[0].base: name: '../x' must be letters"),
+        ("{name: x}", "baselines[0].network: give either `network` or `reference`"),
+        ("7", "baselines[0]: 7 must be a name, a file, or a mapping"),
+        ("none.yaml", "baselines[0]: none.yaml: no such file"),
+    ],
+)
+def test_a_baseline_that_is_none_is_refused(entry, message):
+    with pytest.raises(InputError) as caught:
+        parse_sweep(f"{GOOD}baselines: {entry}\n", "s.yaml")
+    assert str(caught.value).startswith("s.yaml: ")
+    assert message in str(caught.value)
+
+
+def test_no_space_is_called_as_the_baselines_are():
+    text = GOOD.replace("[anynetx_a,", "[{base: anynetx_a, name: baseline},")
+    parse_sweep(text, "s.yaml")
+    with pytest.raises(InputError, match="name: 'baseline' means baselines"):
+        parse_sweep(text + BASELINES, "s.yaml")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ CONTRACT = [
     *("trial", "space", "drawn", "network", "params", "flops", "activations", "seed"),
     *("replicate", "rung", "epochs", "attempt", "state", "reason", "error", "curve"),
     *("promotion_probability", "adaptive", "started", "seconds", "worker", "test_error"),
+    *("baseline", "reference"),
 ]
 
 

@@ -5,6 +5,7 @@ import pytest
 from msgspec.structs import replace
 
 from anynet import Network, Stage, Stem
+from anynet.reference import Reference
 from search.data import DataSet, Split
 from search.executor import Task
 from search.recipe import Recipe
@@ -50,6 +51,12 @@ def run(data, task):
     ended, outcome = executor.next()
     assert ended == task
     return outcome
+
+
+def test_a_reference_network_is_trained_as_any_other(data, task):
+    outcome = run(data, replace(task, network=Reference("nin", 1, 2)))
+    assert outcome.state in ("complete", "diverged")
+    assert run(data, replace(task, network=Reference("nin", 1, 2))).curve == outcome.curve
 
 
 def test_a_network_that_learns_is_complete(data, task):
