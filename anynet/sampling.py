@@ -7,7 +7,7 @@ windows are kept. So a sample of 10 is the beginning of the sample of 100 with t
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,7 @@ CHUNK = 1 << 14
 PATIENCE = 5_000_000
 """Candidates drawn without one new network before a window counts as empty."""
 
-_PLURAL = {
+PLURAL = {
     "depth": "depths",
     "width": "widths",
     "bottleneck_ratio": "bottleneck_ratios",
@@ -49,7 +49,7 @@ _PLURAL = {
     "reduce_3x3": "reduces_3x3",
     "reduce_5x5": "reduces_5x5",
 }
-_WHOLE = {"depths", "widths", *(_PLURAL[name] for name in WHOLE_SETTINGS)}
+_WHOLE = {"depths", "widths", *(PLURAL[name] for name in WHOLE_SETTINGS)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +117,7 @@ class Population:
     def _settings(self, index: int, stage: int) -> dict[str, Any]:
         """The settings of one stage by the names that `Stage` has."""
         settings: dict[str, float] = dict(self.space.constants)
-        for name, plural in _PLURAL.items():
+        for name, plural in PLURAL.items():
             if plural in self.settings:
                 settings[name] = self.settings[plural][index, stage].item()
         return {
@@ -151,7 +151,7 @@ class Population:
 
         columns: Columns = {}
         stages = {"depths": self.depths, "widths": self.widths} | self.settings
-        for singular, plural in _PLURAL.items():
+        for singular, plural in PLURAL.items():
             if plural in stages:
                 column = stages[plural]
                 columns |= {f"{singular}_{i + 1}": column[:, i] for i in range(column.shape[1])}
@@ -215,14 +215,10 @@ def sample(
     found = draws = accepted = barren = 0
     spans: dict[str, Window] = {}
     while found < n:
-        columns = _candidates(space, CHUNK, rng)
+        columns, fits = fitting(space, windows, resolution, rng)
         draws += CHUNK
         barren += CHUNK
-        if not len(columns["depths"]):
-            fits = np.zeros(0, dtype=np.int64)
-        else:
-            columns |= _costs(space, columns, resolution)
-            fits = _inside(columns, windows, space.limits)
+        if len(columns["depths"]):
             _widen(spans, columns, windows)
         accepted += len(fits)
         if unique and len(fits):
@@ -236,11 +232,28 @@ def sample(
     return _population(space, resolution, kept, n, draws, accepted)
 
 
+def fitting(
+    space: DesignSpace,
+    windows: Mapping[str, Window | None],
+    resolution: int,
+    rng: np.random.Generator,
+) -> tuple[Columns, Array]:
+    """The next `CHUNK` candidates, counted, and which of them fit: columns, and row numbers.
+
+    Fewer than `CHUNK` where a line or a block has its own idea of what belongs to the space.
+    """
+    columns = _candidates(space, CHUNK, rng)
+    if not len(columns["depths"]):
+        return columns, np.zeros(0, dtype=np.int64)
+    columns |= _costs(space, columns, resolution)
+    return columns, _inside(columns, windows, space.limits)
+
+
 def _candidates(space: DesignSpace, n: int, rng: np.random.Generator) -> Columns:
     """Draw and resolve `n` candidates; a space with a line keeps those with its stages."""
     if space.line is not None:
         return _line_candidates(space, n, rng)
-    columns = {_PLURAL[name]: sequences.draw(n, rng) for name, sequences in space.sequences.items()}
+    columns = {PLURAL[name]: sequences.draw(n, rng) for name, sequences in space.sequences.items()}
     drawn = {f"drawn.{name}": column for name, column in columns.items()}
     return _belonging(space, _fix(space, columns) | drawn)
 
@@ -255,7 +268,7 @@ def _line_candidates(space: DesignSpace, n: int, rng: np.random.Generator) -> Co
     columns: Columns = {"depths": depths.astype(float), "widths": widths.astype(float)}
     for name in drawn:
         if name in SETTINGS:
-            columns[_PLURAL[name]] = np.repeat(drawn[name][:, None], stages, axis=1)
+            columns[PLURAL[name]] = np.repeat(drawn[name][:, None], stages, axis=1)
     fixed = _fix(space, columns) | {f"drawn.{name}": column for name, column in drawn.items()}
     return _belonging(space, fixed)
 
@@ -330,14 +343,14 @@ def population_cost(space: DesignSpace, columns: Columns, resolution: int) -> Co
 def _stage_settings(space: DesignSpace, columns: Columns, stage: int) -> dict[str, Any]:
     """The settings of a stage by name: a number where it is one for all, else (n,)."""
     settings: dict[str, Any] = dict(space.constants)
-    for name, plural in _PLURAL.items():
+    for name, plural in PLURAL.items():
         if name in SETTINGS and plural in columns:
             settings[name] = np.ascontiguousarray(columns[plural][:, stage])
     return settings
 
 
 def _inside(
-    columns: Columns, windows: dict[str, Window | None], limits: tuple[str, ...]
+    columns: Columns, windows: Mapping[str, Window | None], limits: tuple[str, ...]
 ) -> npt.NDArray[np.int64]:
     inside = np.ones(len(columns["params"]), dtype=bool)
     for name, window in windows.items():
@@ -352,7 +365,7 @@ def _inside(
 
 def _unseen(columns: Columns, rows: Array, seen: set[bytes]) -> Array:
     """Which of the rows build a module that is not in `seen`; adds them to it."""
-    names = (name for name in _PLURAL.values() if name in columns)
+    names = (name for name in PLURAL.values() if name in columns)
     table = np.concatenate([columns[name][rows] for name in names], axis=1)
     fresh = np.zeros(len(rows), dtype=bool)
     for i, row in enumerate(np.ascontiguousarray(table)):
@@ -413,7 +426,7 @@ def _population(
         widths=columns["widths"].astype(np.int64),
         settings={
             name: columns[name].astype(np.int64) if name in _WHOLE else columns[name]
-            for name in _PLURAL.values()
+            for name in PLURAL.values()
             if name in columns and name not in ("depths", "widths")
         },
         params=columns["params"],

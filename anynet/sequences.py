@@ -58,6 +58,17 @@ class Table(msgspec.Struct, frozen=True, dict=True):
         return cumulative, ends[:-1], int(np.diff(ends).max())
 
 
+def _log_orders(index: Indices) -> Floats:
+    """The logarithm of how many different orders the values of each row have, (n,)."""
+    ordered = np.sort(index, axis=1)
+    found = np.full(len(index), math.log(math.factorial(index.shape[1])))
+    run = np.ones(len(index))
+    for i in range(1, index.shape[1]):  # k equal values divide by k!, one factor a value
+        run = np.where(ordered[:, i] == ordered[:, i - 1], run + 1, 1)
+        found -= np.log(run)
+    return found
+
+
 class Sequences(msgspec.Struct, frozen=True, dict=True):
     """The sequences of a table's values that keep to `allowed`, (stages, values), and to an order.
 
@@ -162,6 +173,46 @@ class Sequences(msgspec.Struct, frozen=True, dict=True):
             index[:, stage] = np.clip(found, low, last)
             low = index[:, stage] + 1 if self._strict else index[:, stage]
         return values[index]
+
+    def log_probability(self, values: Floats) -> Floats:
+        """Natural logarithm of the probability that `draw` gives each row of `values`.
+
+        `values` is (n, stages), the result (n,): -inf for what is never drawn.
+        """
+        index, known = self._indices(values)
+        known &= self.allowed[np.arange(len(self.allowed)), index]
+        obeys = known.all(axis=1)
+        steps = np.diff(index, axis=1) * (-1 if self._descends else 1)
+        if self.order == "shared":
+            obeys &= (steps == 0).all(axis=1)
+        elif self.order != "free":
+            obeys &= ((steps > 0) if self._strict else (steps >= 0)).all(axis=1)
+        found = np.log(self.table.probabilities)[index].sum(axis=1) - self._log_mass
+        if self.distribution == "sorted":
+            found += _log_orders(index)
+        return np.where(obeys, found, -np.inf)
+
+    @cached_property
+    def _log_mass(self) -> float:
+        """The logarithm of the probability that independent draws obey the rules.
+
+        Of sorted draws, which are in order whatever they were: that they are allowed.
+        """
+        p = self.table.probabilities
+        if self.order == "shared":
+            return math.log((p ** len(self.allowed) * self._common).sum())
+        if self.order == "free" or self.distribution == "sorted":
+            return float(np.log(self.allowed @ p).sum())
+        return math.log(self._conditional[0][0][-1])
+
+    def _indices(self, values: Floats) -> tuple[Indices, Mask]:
+        """Places of values in the table, (n, stages), and which of the values are in it."""
+        table = self.table.values
+        above = np.clip(np.searchsorted(table, values), 0, len(table) - 1)
+        below = np.maximum(above - 1, 0)
+        nearer = np.abs(table[below] - values) < np.abs(table[above] - values)
+        index = np.where(nearer, below, above)
+        return index, np.isclose(table[index], values, rtol=1e-9, atol=0)
 
     def _independent(self, n: int, rng: np.random.Generator) -> Floats:
         stages = len(self.allowed)

@@ -28,6 +28,7 @@ ANYNET = (
     "sequences",
     "space",
     "sampling",
+    "density",
     "distinct",
     "grouped_conv",
     "reference_modules",

@@ -106,6 +106,44 @@ def test_sizes_and_what_occurs_are_what_enumeration_finds(data):
         assert sequences.free == (differ[0] if order == "shared" else sum(differ))
 
 
+def all_sequences(n, stages):
+    return np.array(list(itertools.product(range(n), repeat=stages)), dtype=float)
+
+
+@pytest.mark.parametrize("order", OBEYS)
+@pytest.mark.parametrize("allowed", [np.ones((3, 5)), *MASKS.values()], ids=["all", *MASKS])
+def test_probabilities_are_those_that_enumeration_finds(allowed, order):
+    expected = obeying(FIVE, allowed, order)
+    every = all_sequences(5, len(allowed))
+    if not expected:
+        return
+    found = np.exp(made(FIVE, allowed, order).log_probability(every))
+    assert found == pytest.approx([expected.get(tuple(map(int, row)), 0.0) for row in every])
+    assert math.fsum(found) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("order", ["non_increasing", "non_decreasing"])
+def test_probabilities_of_sorted_draws_count_the_orders(order):
+    sequences = made(FIVE, np.ones((4, 5)), order, distribution="sorted")
+    expected: Counter[tuple[int, ...]] = Counter()
+    for s in itertools.product(range(5), repeat=4):
+        key = tuple(sorted(s, reverse=order == "non_increasing"))
+        expected[key] += math.prod(FIVE[i] for i in s)
+    every = all_sequences(5, 4)
+    found = np.exp(sequences.log_probability(every))
+    assert found == pytest.approx([expected.get(tuple(map(int, row)), 0.0) for row in every])
+
+
+def test_what_is_no_value_is_never_drawn():
+    sequences = Sequences(
+        Table(np.array([8.0, 16.0, 2.5]).cumsum(), np.array([0.2, 0.3, 0.5])), np.ones((1, 3), bool)
+    )
+    values = np.array([[8.0], [8.1], [24.0], [26.5], [0.0], [100.0], [26.5 + 1e-12]])
+    with np.errstate(divide="ignore"):
+        expected = np.log([0.2, 0, 0.3, 0.5, 0, 0, 0.5])
+    assert sequences.log_probability(values) == pytest.approx(expected)
+
+
 def test_sizes_that_no_float_holds_are_exact():
     n = 10**5
     gap = np.ones((6, n), dtype=bool)
