@@ -50,6 +50,8 @@ class Planned(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     flops: int
     activations: int
     seed: int
+    replicate: int = 0
+    """How often the population has this very network before: independent draws may repeat one."""
     baseline: str | None = None
     reference: Reference | None = None
 
@@ -242,13 +244,14 @@ def _population(
     """What to train: read from the run folder, else sampled into it.
 
     Spaces take turns, behind the baselines: those are often the largest networks, and better
-    begun early than last.
+    begun early than last. A population is independent draws, which statistics rest on: a network
+    that is drawn again is trained again, from another seed.
     """
     path = out / POPULATION_NAME
     if path.exists():
         lines = read_text(path).splitlines()
         return [_planned(line, f"{path}: line {i}") for i, line in enumerate(lines, start=1)]
-    baselines = [_planned_baseline(sweep, i, data, source) for i in range(len(sweep.baselines))]
+    planned = [_planned_baseline(sweep, i, data, source) for i in range(len(sweep.baselines))]
     populations = []
     for space in sweep.space:
         space = replace(space, input_channels=data.channels, classes=len(data.classes))
@@ -260,24 +263,30 @@ def _population(
                 params=sweep.window.params,
                 activations=sweep.window.activations,
                 resolution=data.resolution,
+                unique=False,
             )
         )
     watcher.sampled(Sampled(p.space.name, p.draws, p.accepted) for p in populations)
     width = max(3, len(str(sweep.networks - 1)))
-    planned = baselines + [
-        Planned(
-            trial=f"{population.space.name}-{i:0{width}d}",
-            space=population.space.name,
-            drawn=population.drawn_settings(i),
-            network=(network := population[i]),
-            params=int(population.params[i]),
-            flops=int(population.flops[i]),
-            activations=int(population.activations[i]),
-            seed=trial_seed(sweep.seed, network),
-        )
-        for i in range(sweep.networks)
-        for population in populations
-    ]
+    before: Counter[tuple[str, Network]] = Counter()
+    for i in range(sweep.networks):
+        for population in populations:
+            name, network = population.space.name, population[i]
+            replicate = before[name, network]
+            before[name, network] += 1
+            planned.append(
+                Planned(
+                    trial=f"{name}-{i:0{width}d}",
+                    space=name,
+                    drawn=population.drawn_settings(i),
+                    network=network,
+                    params=int(population.params[i]),
+                    flops=int(population.flops[i]),
+                    activations=int(population.activations[i]),
+                    seed=trial_seed(sweep.seed, network, replicate),
+                    replicate=replicate,
+                )
+            )
     write_text(out / DATA_NAME, to_yaml(_fingerprint(data)))
     write_text(out / SWEEP_NAME, to_yaml(sweep))
     write_text(path, "".join(msgspec.json.encode(plan).decode() + "\n" for plan in planned))

@@ -137,6 +137,23 @@ def test_a_baseline_that_does_not_take_the_images_is_refused_before_anything_is_
     assert not (tmp_path / "run" / "population.jsonl").exists()
 
 
+def test_a_network_that_is_drawn_again_is_trained_again_from_another_seed(tmp_path):
+    text = """\
+space: {name: tiny, depth: 1, width: [8, 16], strides: [1], block: vr, stem: {kind: cifar}}
+networks: 12
+data: {name: digits}
+"""
+    trials = run_sweep(parse_sweep(text, "s.yaml"), tmp_path / "run", Formula())
+    assert len({trial.network for trial in trials}) == 2
+    assert len({trial.seed for trial in trials}) == 12
+    times = {network: [] for network in {trial.network for trial in trials}}
+    for trial in sorted(trials, key=lambda trial: trial.trial):
+        times[trial.network].append(trial.replicate)
+        assert trial.seed == trial_seed(0, trial.network, trial.replicate)
+    assert all(found == list(range(len(found))) for found in times.values())
+    assert run_sweep(parse_sweep(text, "s.yaml"), tmp_path / "run", Formula()) == trials
+
+
 def test_spaces_take_turns(tmp_path, sweep):
     executor = Formula()
     executor.slots = 1
