@@ -39,6 +39,15 @@ class Share(NamedTuple):
         return math.sqrt((1 - self.value) / self.accepted)
 
 
+def draw_settings(space: DesignSpace, n: int, rng: np.random.Generator) -> dict[str, Floats]:
+    """`n` draws of the settings of `space`, before any window, as `Population.drawn` holds them.
+
+    Of a space with a line, lines with another number of stages are among them.
+    """
+    columns = {_name(space, name): s.draw(n, rng) for name, s in space.sequences.items()}
+    return columns if space.line is None else {name: c[:, 0] for name, c in columns.items()}
+
+
 def log_density(space: DesignSpace, drawn: Mapping[str, npt.ArrayLike]) -> Floats:
     """Natural logarithm of the probability that `space` draws settings, before any window, (n,).
 
