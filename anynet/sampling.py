@@ -15,11 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from anynet.blocks import BLOCKS, SETTINGS, WHOLE_SETTINGS
-from anynet.choices import departures
 from anynet.counting import DEFAULT_RESOLUTION, Cost, check_resolution, total
 from anynet.errors import InputError
 from anynet.limits import holds
-from anynet.network import Network, Stage, assemble
+from anynet.network import Network, Stage, assemble, with_effective
 from anynet.regnet import fix_columns, quantize_lines
 from anynet.space import DesignSpace, Window
 
@@ -96,7 +95,7 @@ class Population:
 
     def __getitem__(self, index: int) -> Network:
         space = self.space
-        return Network(
+        network = Network(
             stem=space.stem,
             stages=tuple(
                 Stage(
@@ -111,8 +110,8 @@ class Population:
             head=space.head,
             input_channels=space.input_channels,
             classes=space.classes,
-            **departures(space),
         )
+        return with_effective(network, space)
 
     def _settings(self, index: int, stage: int) -> dict[str, Any]:
         """The settings of one stage by the names that `Stage` has."""
