@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -55,7 +57,7 @@ def check_choices(
     choices: Choices,
     blocks: Iterable[str],
     stages: Callable[[], Iterable[Layers]],
-    around: Callable[[], Layers],
+    around: Callable[[], Iterable[Layers]],
 ) -> None:
     """Raise ValueError for a choice that is none, or that changes nothing here.
 
@@ -80,23 +82,27 @@ def check_choices(
 def void_choices(
     choices: Choices,
     stages: Callable[[], Iterable[Layers]],
-    around: Callable[[], Layers],
+    around: Callable[[], Iterable[Layers]],
 ) -> dict[str, str]:
     """The choices that change nothing in these layers, each with what they lack for it.
 
     `stages` gives the layers of every kind of block that a network has, `around` those of its stem
     and head, both as they are described: without the choices.
     """
-    about = {field: _about(field, choices) for field in departures(choices)}
-    if not about:
+    if _values(choices) == _values(DEFAULTS):
         return {}
-    held: set[str] = set()
-    if _IN_ALL_LAYERS & about.keys():
-        held.update(_parts(around()))
-    if not held.issuperset(about.values()):
-        for layers in stages():
-            held.update(_parts(layers))
-    return {field: part for field, part in about.items() if part not in held}
+    lacking = {field: _about(field, choices) for field in departures(choices)}
+    looked_at = [stages] if lacking.keys().isdisjoint(_IN_ALL_LAYERS) else [around, stages]
+    # Nearly always the first layers hold what is looked for.
+    for layers in itertools.chain.from_iterable(kind() for kind in looked_at):
+        held = set(_parts(layers))
+        lacking = {field: part for field, part in lacking.items() if part not in held}
+        if not lacking:
+            break
+    return lacking
+
+
+_values = operator.attrgetter(*Choices.__struct_fields__)
 
 
 _IN_ALL_LAYERS = {"norm", "activation"}

@@ -196,9 +196,10 @@ class Network(Choices, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
             yield stage.first
             yield from (layers for times, layers in stage.others if times)
 
-    def _around(self) -> Layers:
+    def _around(self) -> Iterator[Layers]:
         """The layers of stem and head, without the choices."""
-        return (*STEMS[self.stem.kind](self.stem.width), *self.head.describe(self.classes))
+        yield STEMS[self.stem.kind](self.stem.width)
+        yield self.head.describe(self.classes)
 
     @property
     def depths(self) -> tuple[int, ...]:

@@ -287,7 +287,7 @@ class DesignSpace(Choices, frozen=True, forbid_unknown_fields=True, omit_default
             self,
             (self.block,),
             lambda: example_layers(self.block, self.strides),
-            lambda: (*STEMS[self.stem.kind](self.stem.width), *self.head.describe(self.classes)),
+            lambda: (STEMS[self.stem.kind](self.stem.width), self.head.describe(self.classes)),
         )
         for i in range(len(self.constraints)):
             self._check_constraint(i)
