@@ -89,7 +89,7 @@ def test_the_page_works_in_ray_workers_and_is_resumed_and_exported(folder, capsy
 
 
 def test_another_text_is_another_sweep_and_a_run_folder_is_never_run(folder, capsys):
-    assert run(["sweep", "sweep.yaml", "--out", "run"]) == 0
+    run_sweep(load_sweep("sweep.yaml"), "run", in_process)
     forget()
     mark = folder / "was_run"
     changed = example("python") + f"\nopen({str(mark)!r}, 'w').close()\n"
@@ -276,6 +276,7 @@ def test_a_run_folder_names_no_module_to_be_imported(package):
         assert not mark.exists()
 
 
+@pytest.mark.slow
 def test_a_worker_without_the_module_says_so(package, monkeypatch, capsys):
     paths = [path for path in sys.path if path and path != str(package.parent)]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
