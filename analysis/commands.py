@@ -18,6 +18,7 @@ from anynet.export import (
     export_text,
     export_weights,
     load_network,
+    load_weights,
     summary,
 )
 from anynet.files import to_json, write_text
@@ -103,8 +104,8 @@ def export(
 ) -> None:
     """Write a network, or the best one of a run, as a file that a library reads.
 
-    Formats with weights take those of a .safetensors file of ours (as the source, or given by
-    --weights), and otherwise fresh ones: runs do not keep weights.
+    Formats with weights take those of a .safetensors, .onnx or .pt2 file of ours (as the source,
+    or given by --weights), and otherwise fresh ones: runs do not keep weights.
 
     Example: anynet export runs/fashion --space regnetx --to pycls --out best.yaml
 
@@ -125,13 +126,13 @@ def export(
     classes
         Give the network another number of classes.
     weights
-        Weights of the network: a .safetensors file of ours.
+        Weights of the network: a .safetensors, .onnx or .pt2 file of ours.
     seed
         Seed of fresh weights (0).
     resolution
         Side in pixels of the images that a graph takes: that of the run, else 224.
     fold
-        Fold the batch norms of a graph into its convolutions.
+        Fold the batch norms of a graph into its convolutions; its weights cannot be read back.
     """
     _spare_runs(out)
     side = DEFAULT_RESOLUTION
@@ -197,8 +198,8 @@ def _export_weights(
                 raise InputError(f"{option}: goes with a graph (onnx, torch_export), not with {to}")
     if resolution is not None and not 1 <= resolution <= _LARGEST_SIDE:
         raise InputError(f"--resolution: {resolution} must lie between 1 and {_LARGEST_SIDE}")
-    if weights is not None and weights.suffix != ".safetensors":
-        raise InputError(f"--weights: {weights} must be a .safetensors file of ours")
+    if weights is not None and weights.suffix not in SUFFIXES:
+        raise InputError(f"--weights: {weights} must be a file of ours ({', '.join(SUFFIXES)})")
     if seed is not None and weights is not None:
         raise InputError(f"--seed: {seed} goes with fresh weights, and {weights} has weights")
     if isinstance(network, Reference):
@@ -211,16 +212,17 @@ def _export_weights(
                 network.require_resolution(resolution or side)
             except ValueError as error:
                 raise InputError(f"--{error}") from None
+    elif fold and network.norm != "batch":
+        raise InputError(f"--fold: the network has no batch norm to fold (norm {network.norm})")
     if seed is not None and not 0 <= seed < 2**63:
         raise InputError(f"--seed: {seed} must lie between 0 and 2**63 - 1")
     import torch
 
     from anynet.exchange.folding import fold_batch_norms
-    from anynet.exchange.safetensors import load_safetensors
     from anynet.model import build
 
     if weights is not None:
-        module = load_safetensors(weights)
+        module = load_weights(weights)
         if module.network != network:
             raise InputError(f"--weights: {weights} holds weights of another network")
         comment += f"\nweights of {weights}"

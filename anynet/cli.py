@@ -62,7 +62,8 @@ def run(arguments: Sequence[str]) -> int:
     app = App(
         name="anynet",
         help="Learn how networks for your data should be shaped.\n\n"
-        "Every command takes --plugin FILE.py: a Python file that registers blocks of your own.",
+        "Every command takes --plugin FILE.py (or --plugin MODULE, an installed one): Python that "
+        "registers blocks of your own.",
         version_flags=["--version"],
         version=_version,
         result_action="return_value",
@@ -95,7 +96,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _load_plugins(arguments: Sequence[str]) -> list[str]:
-    """Run the files of all `--plugin FILE` (or `--plugin=FILE`); returns the other arguments."""
+    """Run all `--plugin FILE` or `MODULE` (or `--plugin=...`); returns the other arguments."""
     from anynet.plugins import load_plugin, read_plugin
 
     others: list[str] = []
@@ -104,7 +105,7 @@ def _load_plugins(arguments: Sequence[str]) -> list[str]:
         if argument == "--plugin" or argument.startswith("--plugin="):
             path = argument.partition("=")[2] or next(waiting, None)
             if path is None:
-                raise InputError("--plugin: names no file")
+                raise InputError("--plugin: names neither a file nor a module")
             load_plugin(read_plugin(path))
         else:
             others.append(argument)

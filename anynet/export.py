@@ -334,6 +334,22 @@ def export_weights(
     return save(module, path, resolution=resolution, note=note)
 
 
+def load_weights(path: str | os.PathLike[str]) -> AnyNet:
+    """The module of a .safetensors, .pt2 or .onnx file of ours, with its weights and its `network`.
+
+    On the CPU and in eval mode. Raises InputError where the file is none of ours or has no weights
+    to give back: a graph whose batch norms are folded.
+    """
+    from anynet.exchange import graphs, safetensors
+
+    suffix = Path(path).suffix
+    if suffix not in SUFFIXES:
+        raise InputError(f"{path}: must be a file with weights ({', '.join(SUFFIXES)})")
+    if suffix == ".safetensors":
+        return safetensors.load_safetensors(path)
+    return graphs.load_onnx(path) if suffix == ".onnx" else graphs.load_torch_export(path)
+
+
 def summary(network: Network | Reference, resolution: int = DEFAULT_RESOLUTION) -> str:
     """One line of costs, for the head of an exported file."""
     counted = cost(network, resolution)

@@ -16,9 +16,9 @@ import msgspec
 import numpy as np
 from msgspec.structs import force_setattr, replace
 
-from anynet.blocks import BLOCKS, SETTINGS, WHOLE_SETTINGS, require_block
+from anynet.blocks import BLOCKS, SETTINGS, STEMS, WHOLE_SETTINGS, require_block
 from anynet.checks import MOST, require_known, require_name, require_positive
-from anynet.choices import Choices, check_choices
+from anynet.choices import Choices, check_choices, example_layers
 from anynet.counting import DEFAULT_RESOLUTION
 from anynet.errors import InputError
 from anynet.files import decode, parse_yaml, read_text, to_yaml
@@ -284,7 +284,12 @@ class DesignSpace(Choices, frozen=True, forbid_unknown_fields=True, omit_default
         require_positive("classes", self.classes)
         self._check_settings()
         self._check_domains()
-        check_choices(self, (self.block,))
+        check_choices(
+            self,
+            (self.block,),
+            lambda: example_layers(self.block, self.strides),
+            lambda: (STEMS[self.stem.kind](self.stem.width), self.head.describe(self.classes)),
+        )
         for i in range(len(self.constraints)):
             self._check_constraint(i)
         for i, limit in enumerate(self.limits):
