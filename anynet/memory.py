@@ -1,0 +1,539 @@
+"""Memory of a training step and of inference, from the description alone.
+
+The walk plays what torch does with the layers that `model.py` builds: what each makes, what it
+keeps for the backward pass, what it lets go, and when. The most that is held at a time is the
+estimate. Nothing is built, and torch is not imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any, Literal, NamedTuple, get_args
+
+from anynet.checks import require_known, require_positive
+from anynet.counting import DEFAULT_RESOLUTION, check_resolution
+from anynet.layers import (
+    Activation,
+    AvgPool,
+    Concat,
+    Conv,
+    Dropout,
+    GlobalPool,
+    Layer,
+    Layers,
+    Linear,
+    MaxPool,
+    Norm,
+    Residual,
+    SqueezeExcite,
+    When,
+)
+from anynet.network import Network, describe
+
+DEFAULT_BATCH = 128
+Precision = Literal["float32", "bfloat16"]
+"""bfloat16 is torch's autocast: params, their gradients and momentum stay in float32."""
+
+_FLOAT32, _BFLOAT16, _INDEX = 4, 2, 8
+"""Bytes a value; an index is where in its window max pooling found the greatest."""
+
+
+class Memory(NamedTuple):
+    """Peak bytes of a training step, and of inference, for one batch."""
+
+    training: int
+    inference: int
+
+
+class StageMemory(NamedTuple):
+    """One line of the account: `name` (stem, stage 1, ..., head, passing) and its bytes."""
+
+    name: str
+    memory: Memory
+
+
+def memory(
+    network: Network,
+    resolution: int = DEFAULT_RESOLUTION,
+    *,
+    batch_size: int = DEFAULT_BATCH,
+    precision: Precision = "float32",
+) -> Memory:
+    """Peak bytes of a training step and of inference, for one batch of square images.
+
+    A step is that of `search/training.py`: forward, cross-entropy, backward, SGD with momentum,
+    channels last, with the gradients of the step before held until the backward pass. Params,
+    momentum and the images of the batch count; a data set does not. Inference is a forward pass
+    in eval mode.
+
+    Raises ValueError where the resolution or the batch size is not above 0, or the precision is
+    not known.
+    """
+    lines = memory_by_stage(network, resolution, batch_size=batch_size, precision=precision)
+    return Memory(
+        sum(line.memory.training for line in lines), sum(line.memory.inference for line in lines)
+    )
+
+
+def memory_by_stage(
+    network: Network,
+    resolution: int = DEFAULT_RESOLUTION,
+    *,
+    batch_size: int = DEFAULT_BATCH,
+    precision: Precision = "float32",
+) -> tuple[StageMemory, ...]:
+    """The same as `memory`, a line for the stem, each stage and the head, and one beside them.
+
+    Training: the params of a stage, their gradients and momentum, and what its layers hold when
+    the forward pass ends. Inference: the params alone. The last line, `passing`, is what the peak
+    holds beside these: in training mostly gradients of activations, in inference the activations.
+    The lines sum to the whole.
+    """
+    check_resolution(resolution)
+    require_positive("batch_size", batch_size)
+    require_known("precision", precision, get_args(Precision))
+    names = ["stem", *(f"stage {i + 1}" for i in range(len(network.stages))), "head", "passing"]
+    training, inference = (
+        _lines(network, _Walk(network, resolution, batch_size, precision, training=training))
+        for training in (True, False)
+    )
+    return tuple(
+        StageMemory(name, Memory(*values))
+        for name, *values in zip(names, training, inference, strict=True)
+    )
+
+
+class _Tensor:
+    """What a layer left: its shape, and who holds on to it."""
+
+    __slots__ = ("bytes", "channels", "graded", "holders", "side", "size", "values")
+
+    def __init__(self, batch: int, channels: int, side: int, size: int, graded: bool) -> None:
+        self.channels = channels
+        self.side = side
+        self.size = size
+        """Bytes a value."""
+        self.values = batch * channels * side * side
+        self.bytes = self.values * size
+        self.graded = graded
+        """Whether the backward pass gets here: not to the images."""
+        self.holders = 0
+        """Callers that hold it until they return, and one for what is saved."""
+
+
+class _Walk:
+    """Plays a forward pass, and of training the backward pass that it leaves behind."""
+
+    def __init__(
+        self, network: Network, resolution: int, batch: int, precision: str, *, training: bool
+    ) -> None:
+        self.batch = batch
+        self.training = training
+        self.size = _BFLOAT16 if precision == "bfloat16" else _FLOAT32
+        self.drops_residuals = training and network.stochastic_depth is not None
+        self.live = self.peak = 0
+        self.fixed = 0
+        """Bytes held all the time: params, of training gradients and momentum, statistics."""
+        self.gradients = 0
+        """Bytes of all params, hence of their gradients."""
+        self.backward: list[tuple[int, ...]] = []
+        """What the backward pass takes and gives back (below 0), layer by layer of the forward."""
+        self.tensor = _Tensor(batch, network.input_channels, resolution, _FLOAT32, graded=False)
+        self.tensor.holders = 1
+        self.take(self.tensor.bytes)
+
+    # What happens to memory.
+
+    def take(self, *amounts: int) -> None:
+        """Take so many bytes, one after another, or give them back where below 0."""
+        for amount in amounts:
+            self.live += amount
+            if self.live > self.peak:
+                self.peak = self.live
+
+    def back(self, *amounts: int) -> None:
+        """The same, when the backward pass comes back here."""
+        if self.training:
+            self.backward.append(amounts)
+
+    def back_at(self, place: int, *amounts: int) -> None:
+        """The same, when it comes back to an earlier place (and has been everywhere after it)."""
+        if self.training:
+            self.backward.insert(place, amounts)
+
+    def make(self, channels: int, side: int, size: int, *, graded: bool = True) -> _Tensor:
+        """A new tensor, which does not become the current one yet."""
+        made = _Tensor(self.batch, channels, side, size, graded)
+        self.take(made.bytes)
+        return made
+
+    def save(self, tensor: _Tensor) -> int:
+        """Keep a tensor for the backward pass; the bytes that this pass is to give back."""
+        if not self.training or tensor.holders >= _SAVED:
+            return 0
+        tensor.holders += _SAVED
+        return tensor.bytes
+
+    def drop(self, tensor: _Tensor) -> None:
+        """Let go of a tensor that nobody holds."""
+        if not tensor.holders:
+            self.take(-tensor.bytes)
+
+    def move(self, tensor: _Tensor) -> None:
+        """Make a tensor the current one, and let go of the one before."""
+        before, self.tensor = self.tensor, tensor
+        if tensor is not before:
+            self.drop(before)
+
+    @contextlib.contextmanager
+    def holding(self) -> Iterator[_Tensor]:
+        """Hold the current tensor, as the caller of a module holds what it gives to it."""
+        held = self.tensor
+        held.holders += 1
+        yield held
+        held.holders -= 1
+        if held is not self.tensor:
+            self.drop(held)
+
+    def params(self, count: int) -> int:
+        """Have so many params more; their bytes."""
+        amount = _FLOAT32 * count
+        self.gradients += amount
+        self.fixed += 3 * amount if self.training else amount
+        return amount
+
+    # Layers.
+
+    def sequence(self, layers: Layers) -> int:
+        """Walk layers in a row, which are one module.
+
+        Returns where in `backward` the last of them begins.
+        """
+        place = len(self.backward)
+        before: Layer | None = None
+        with self.holding():
+            for layer in _present(layers):
+                place = len(self.backward)
+                self._over(layer, before)
+                before = layer
+        return place
+
+    def _over(self, layer: Layer, before: Layer | None) -> None:
+        if isinstance(layer, Activation):
+            _activation(self, layer, in_place=_may_be_written_over(before))
+        else:
+            _RULES[type(layer)](self, layer)
+
+    def run_backward(self) -> None:
+        """Play the backward pass, last layer first."""
+        self.take(-self.gradients)
+        for amounts in reversed(self.backward):
+            self.take(*amounts)
+
+
+_SAVED = 1 << 20
+"""Added to the holders of a tensor that is saved."""
+
+
+def _lines(network: Network, walk: _Walk) -> list[int]:
+    """Bytes of each line of the account."""
+    description = describe(network)
+    ends = [0]
+
+    def end() -> None:
+        ends.append(walk.fixed + (walk.live if walk.training else 0))
+
+    walk.sequence(description.stem)
+    end()
+    with walk.holding():
+        for stage in description.stages:
+            with walk.holding():
+                walk.sequence(stage.first)
+                for times, layers in stage.others:
+                    for _ in range(int(times)):
+                        walk.sequence(layers)
+            end()
+    walk.sequence(description.head)
+    if walk.training:
+        _loss(walk)
+    end()
+    if walk.training:
+        walk.live += walk.fixed
+        walk.peak += walk.fixed
+        walk.run_backward()
+        peak = walk.peak
+    else:
+        peak = walk.fixed + walk.peak
+    return [*(after - before for before, after in pairwise(ends)), peak - ends[-1]]
+
+
+def _present(layers: Layers) -> list[Layer]:
+    """The layers with every `When` decided."""
+    present: list[Layer] = []
+    for layer in layers:
+        if not isinstance(layer, When):
+            present.append(layer)
+        elif layer.mask:
+            present += _present(layer.layers)
+    return present
+
+
+def _may_be_written_over(layer: Layer | None) -> bool:
+    """Whether an activation writes over what this layer left: `_NEED_NO_OUTPUT` of `model.py`."""
+    if isinstance(layer, Residual):
+        return bool(layer.skip)
+    return isinstance(layer, Conv | Linear | Norm)
+
+
+def _side(side: int, stride: int) -> int:
+    return (side - 1) // stride + 1
+
+
+def _conv(walk: _Walk, layer: Conv) -> None:
+    x = walk.tensor
+    side = _side(x.side, layer.stride)
+    group_width = x.channels if layer.group_width is None else layer.group_width
+    weights = group_width * layer.width * layer.kernel**2
+    params = walk.params(weights)
+    if layer.bias:
+        walk.params(layer.width)
+    if (
+        walk.size == _BFLOAT16
+        and group_width == 1
+        and layer.stride != 1
+        and 1 < x.channels == layer.width
+    ):
+        _conv_in_float32(walk, layer, side, params)
+        return
+    # Autocast casts a weight where it is first used, and lets go of it with the gradient.
+    cast = 0 if walk.size == _FLOAT32 else _BFLOAT16 * weights
+    walk.take(cast)
+    copied = x.size != walk.size
+    used = walk.make(x.channels, x.side, walk.size, graded=x.graded) if copied else x
+    out = walk.make(layer.width, side, walk.size)
+    if copied and x.graded:
+        walk.back(x.bytes, -used.bytes)
+    walk.back(
+        used.bytes if x.graded else 0,
+        cast or params,
+        cast or params,
+        -(cast or params),
+        -out.bytes,
+        -walk.save(used) - cast,
+        params if cast else 0,
+        -cast,
+    )
+    if copied:
+        walk.drop(used)
+    walk.move(out)
+
+
+def _conv_in_float32(walk: _Walk, layer: Conv, side: int, params: int) -> None:
+    """A strided depthwise layer in bfloat16: see `grouped_conv.py`."""
+    x = walk.tensor
+    used = walk.make(x.channels, x.side, _FLOAT32, graded=x.graded) if x.size != _FLOAT32 else x
+    wide = walk.make(layer.width, side, _FLOAT32)
+    out = walk.make(layer.width, side, _BFLOAT16)
+    walk.drop(wide)
+    if used is not x and x.graded:
+        walk.back(x.bytes, -used.bytes)
+    walk.back(
+        wide.bytes,
+        -out.bytes,
+        used.bytes if x.graded else 0,
+        params,
+        -wide.bytes,
+        -walk.save(used),
+    )
+    if used is not x:
+        walk.drop(used)
+    walk.move(out)
+
+
+def _linear(walk: _Walk, layer: Linear) -> None:
+    _conv(walk, Conv(layer.width, bias=layer.bias))
+
+
+def _norm(walk: _Walk, layer: Norm) -> None:
+    x = walk.tensor
+    params = walk.params(2 * x.channels)
+    if layer.kind == "batch":
+        walk.fixed += params  # the running mean and variance
+        statistics, again = params, x.bytes
+    else:
+        statistics, again = 0, 0
+    out = walk.make(x.channels, x.side, x.size)
+    if walk.training:
+        walk.take(statistics)
+    # The gradient of a batch norm is made twice.
+    walk.back(x.bytes, again, -again, params, -out.bytes, -walk.save(x) - statistics)
+    walk.move(out)
+
+
+def _activation(walk: _Walk, layer: Activation, *, in_place: bool) -> None:
+    x = walk.tensor
+    if layer.kind == "relu":
+        out = x if in_place else walk.make(x.channels, x.side, x.size, graded=x.graded)
+        saved = walk.save(out)
+    elif layer.kind == "relu6" and in_place:
+        # Written over all the same, but torch first copies what came, for the derivative.
+        out, saved = x, x.bytes if walk.training else 0
+        walk.take(saved)
+    else:
+        out = walk.make(x.channels, x.side, x.size, graded=x.graded)
+        saved = walk.save(x)
+    walk.back(x.bytes, -x.bytes, -saved)
+    walk.move(out)
+
+
+def _max_pool(walk: _Walk, layer: MaxPool) -> None:
+    x = walk.tensor
+    out = walk.make(x.channels, _side(x.side, layer.stride), x.size, graded=x.graded)
+    indices = _INDEX * out.values
+    walk.take(indices)
+    if x.graded and walk.training:
+        walk.back(x.bytes, -out.bytes, -walk.save(x) - indices)
+    else:
+        walk.take(-indices)
+    walk.move(out)
+
+
+def _avg_pool(walk: _Walk, layer: AvgPool) -> None:
+    x = walk.tensor
+    out = walk.make(x.channels, _side(x.side, layer.stride), x.size, graded=x.graded)
+    if x.graded:
+        walk.back(x.bytes, x.bytes, -x.bytes, -out.bytes, -walk.save(x))
+    walk.move(out)
+
+
+def _mean(walk: _Walk) -> None:
+    """Mean over all positions."""
+    x = walk.tensor
+    out = walk.make(x.channels, 1, x.size)
+    if x.size != _FLOAT32:  # the sum is one of a copy in float32
+        walk.take(_FLOAT32 * x.values, -_FLOAT32 * x.values)
+    walk.back(x.bytes, -out.bytes)
+    walk.move(out)
+
+
+def _global_pool(walk: _Walk, layer: GlobalPool) -> None:
+    if layer.grid == 1:
+        _mean(walk)
+        return
+    x = walk.tensor
+    cells = walk.make(x.channels, layer.grid, x.size)
+    flat = walk.make(x.channels * layer.grid**2, 1, x.size)
+    walk.drop(cells)
+    walk.back(x.bytes, x.bytes, -x.bytes, -flat.bytes, -walk.save(x))
+    walk.move(flat)
+
+
+def _squeeze_excite(walk: _Walk, layer: SqueezeExcite) -> None:
+    with walk.holding() as x:
+        walk.back(-x.bytes)  # of the two gradients of what came in, one is added to the other
+        _mean(walk)
+        _conv(walk, Conv(layer.width, bias=True))
+        _activation(walk, Activation(layer.activation), in_place=False)
+        _conv(walk, Conv(x.channels, bias=True))
+        gate = walk.make(x.channels, 1, x.size)
+        walk.back(gate.bytes, -gate.bytes, -walk.save(gate))
+        walk.move(gate)
+        out = walk.make(x.channels, x.side, x.size)
+        walk.back(x.bytes, x.bytes, gate.bytes, -x.bytes, -out.bytes, -walk.save(x))
+        walk.move(out)
+
+
+def _residual(walk: _Walk, layer: Residual) -> None:
+    if not layer.skip:
+        walk.sequence(layer.body)
+        return
+    with walk.holding() as x:
+        start = len(walk.backward)
+        walk.sequence(layer.shortcut)
+        other = walk.tensor
+        other.holders += 1
+        walk.tensor = x
+        last = walk.sequence(layer.body)
+        inner = walk.tensor
+        # One gradient goes to both: where the body lets go of it, the shortcut still holds it.
+        if walk.drops_residuals:
+            walk.move(walk.make(inner.channels, inner.side, inner.size))
+            walk.back(inner.bytes)
+        else:
+            walk.back_at(last, inner.bytes)
+        # What comes out of both is added in the place of one of them.
+        if x.graded:
+            walk.back_at(start, -x.bytes)
+        elif other is x:
+            walk.back_at(start, -inner.bytes)
+        out = walk.make(inner.channels, inner.side, max(inner.size, other.size))
+        other.holders -= 1
+        if other is not x:
+            walk.drop(other)
+        walk.move(out)
+
+
+def _concat(walk: _Walk, layer: Concat) -> None:
+    with walk.holding() as x:
+        start, first = len(walk.backward), 0
+        ends: list[_Tensor] = []
+        for branch in layer.branches:
+            walk.tensor = x
+            if ends and ends[0] is not x and x.graded:
+                walk.back(-x.bytes)  # added to the gradient of the branches before
+            last = walk.sequence(branch)
+            first = first if ends else last
+            ends.append(walk.tensor)
+            walk.tensor.holders += 1
+            if walk.tensor is not x:
+                walk.back(walk.tensor.bytes)  # a copy of the branch's part of the gradient
+        out = walk.make(
+            sum(end.channels for end in ends), ends[0].side, max(end.size for end in ends)
+        )
+        # The gradient of the whole is held until the first branch, the last one here, has read
+        # its part; a part that is no branch's is added to what comes out of the others.
+        if ends[0] is not x:
+            walk.back_at(first, -out.bytes)
+        else:
+            added = x.bytes if x.graded else 0
+            walk.back_at(start, added, -out.bytes, -added)
+        for end in ends:
+            end.holders -= 1
+            if end is not x:
+                walk.drop(end)
+        walk.tensor = x
+        walk.move(out)
+
+
+def _dropout(walk: _Walk, layer: Dropout) -> None:
+    if not walk.training:
+        return
+    x = walk.tensor
+    noise = walk.make(x.channels, x.side, x.size)
+    out = walk.make(x.channels, x.side, x.size)
+    walk.back(x.bytes, -out.bytes, -noise.bytes)
+    walk.move(out)
+
+
+def _loss(walk: _Walk) -> None:
+    """Cross-entropy: scores in float32 and the logarithms of the softmax, kept; gradients."""
+    scores = _FLOAT32 * walk.tensor.values
+    copy = scores if walk.tensor.size != _FLOAT32 else 0
+    walk.take(copy, scores, -copy)
+    walk.back(scores, scores, -scores, -scores, walk.tensor.bytes - scores)
+
+
+_RULES: dict[type, Callable[[_Walk, Any], None]] = {
+    Conv: _conv,
+    Norm: _norm,
+    MaxPool: _max_pool,
+    AvgPool: _avg_pool,
+    SqueezeExcite: _squeeze_excite,
+    Residual: _residual,
+    Concat: _concat,
+    GlobalPool: _global_pool,
+    Dropout: _dropout,
+    Linear: _linear,
+}
