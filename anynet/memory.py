@@ -215,6 +215,10 @@ class _Walk:
         before: Layer | None = None
         with self.holding():
             for layer in _present(layers):
+                if isinstance(layer, GlobalPool) and isinstance(before, Conv):
+                    # The gradient of a mean is not channels last: a convolution copies it.
+                    self.back_at(place, -self.tensor.bytes)
+                    self.back(self.tensor.bytes)
                 place = len(self.backward)
                 self._over(layer, before)
                 before = layer
@@ -307,7 +311,7 @@ def _conv(walk: _Walk, layer: Conv) -> None:
     ):
         _conv_in_float32(walk, layer, side, params)
         return
-    # Autocast casts a weight where it is first used, and lets go of it with the gradient.
+    # Autocast casts a weight; what is saved of it goes with the gradient.
     cast = 0 if walk.size == _FLOAT32 else _BFLOAT16 * weights
     walk.take(cast)
     copied = x.size != walk.size
@@ -327,6 +331,8 @@ def _conv(walk: _Walk, layer: Conv) -> None:
     )
     if copied:
         walk.drop(used)
+    if not walk.training:
+        walk.take(-cast)
     walk.move(out)
 
 
@@ -335,20 +341,16 @@ def _conv_in_float32(walk: _Walk, layer: Conv, side: int, params: int) -> None:
     x = walk.tensor
     used = walk.make(x.channels, x.side, _FLOAT32, graded=x.graded) if x.size != _FLOAT32 else x
     wide = walk.make(layer.width, side, _FLOAT32)
+    saved = walk.save(used)
+    if used is not x:
+        walk.drop(used)
     out = walk.make(layer.width, side, _BFLOAT16)
     walk.drop(wide)
     if used is not x and x.graded:
         walk.back(x.bytes, -used.bytes)
     walk.back(
-        wide.bytes,
-        -out.bytes,
-        used.bytes if x.graded else 0,
-        params,
-        -wide.bytes,
-        -walk.save(used),
+        wide.bytes, -out.bytes, used.bytes if x.graded else 0, params, -wide.bytes, -saved
     )
-    if used is not x:
-        walk.drop(used)
     walk.move(out)
 
 
