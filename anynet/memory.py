@@ -297,65 +297,103 @@ def _side(side: int, stride: int) -> int:
 
 def _conv(walk: _Walk, layer: Conv) -> None:
     x = walk.tensor
-    side = _side(x.side, layer.stride)
     group_width = x.channels if layer.group_width is None else layer.group_width
-    weights = group_width * layer.width * layer.kernel**2
-    params = walk.params(weights)
+    depthwise = group_width == 1 < x.channels == layer.width
+    if depthwise and walk.size == _BFLOAT16 and layer.stride != 1:
+        _conv_in_float32(walk, layer)
+        return
+    size, squares = walk.size, layer.kernel**2
+    params = walk.params(group_width * layer.width * squares)
+    wide = _merged_width(group_width, x.channels, layer.width, size)
+    weights = size * wide * layer.width * squares
+    # Beside the params: their cast, or the wider groups that they are computed in. It is saved.
+    other = weights if size != _FLOAT32 or wide != group_width else 0
+    filled = _filled(layer, x, wide)
+    if size == _FLOAT32:
+        scratch = weights + filled
+    else:
+        scratch = filled + filled // 2 - weights
+    forward = 2 * weights if wide != group_width else weights
+    _weighted(walk, layer, params, other, (forward, scratch))
+
+
+def _linear(walk: _Walk, layer: Linear) -> None:
+    params = walk.params(walk.tensor.channels * layer.width)
+    cast = 0 if walk.size == _FLOAT32 else params // 2
+    _weighted(walk, Conv(layer.width, bias=layer.bias), params, cast, (cast, 2 * cast))
+
+
+def _weighted(walk: _Walk, layer: Conv, params: int, other: int, scratch: tuple[int, int]) -> None:
+    """A layer with weights: bytes of its params, of what is made of them, and passing ones."""
+    x = walk.tensor
     if layer.bias:
         walk.params(layer.width)
-    if (
-        walk.size == _BFLOAT16
-        and group_width == 1
-        and layer.stride != 1
-        and 1 < x.channels == layer.width
-    ):
-        _conv_in_float32(walk, layer, side, params)
-        return
-    # Autocast casts a weight; what is saved of it goes with the gradient.
-    cast = 0 if walk.size == _FLOAT32 else _BFLOAT16 * weights
-    walk.take(cast)
+    walk.take(other)
     copied = x.size != walk.size
     used = walk.make(x.channels, x.side, walk.size, graded=x.graded) if copied else x
-    out = walk.make(layer.width, side, walk.size)
+    out = walk.make(layer.width, _side(x.side, layer.stride), walk.size)
+    walk.take(scratch[0], -scratch[0])
     if copied and x.graded:
         walk.back(x.bytes, -used.bytes)
     walk.back(
         used.bytes if x.graded else 0,
-        cast or params,
-        cast or params,
-        -(cast or params),
+        other or params,  # the gradient, which becomes that of the params
+        scratch[1],
+        -scratch[1],
         -out.bytes,
-        -walk.save(used) - cast,
-        params if cast else 0,
-        -cast,
+        -walk.save(used) - other,
+        params if other else 0,
+        -other,
     )
     if copied:
         walk.drop(used)
     if not walk.training:
-        walk.take(-cast)
+        walk.take(-other)
     walk.move(out)
 
 
-def _conv_in_float32(walk: _Walk, layer: Conv, side: int, params: int) -> None:
+def _merged_width(group_width: int, channels: int, width: int, size: int) -> int:
+    """How wide groups are computed: `grouped_conv.py` merges narrow ones, mostly to 8 or 16."""
+    narrow = 2 <= group_width <= (2 if size == _FLOAT32 else 7)
+    merges = narrow and group_width < channels == width and channels % 8 == 0
+    return 8 if merges and 8 % group_width == 0 else group_width
+
+
+def _filled(layer: Conv, x: _Tensor, group_width: int) -> int:
+    """Bytes of the weights as oneDNN wants them for their gradient: in float32, the channels of
+    each group filled up to 16. Depthwise layers of 3x3 have a kernel of their own, but where the
+    image is as small.
+    """
+    groups = x.channels // group_width
+    if group_width == 1 < groups and layer.kernel <= 3 and x.side > layer.stride + 1:
+        return _FLOAT32 * layer.width * layer.kernel**2
+    channels = _up_to_16(group_width) * _up_to_16(layer.width // groups)
+    return _FLOAT32 * groups * channels * layer.kernel**2
+
+
+def _up_to_16(channels: int) -> int:
+    return -(-channels // 16) * 16
+
+
+def _conv_in_float32(walk: _Walk, layer: Conv) -> None:
     """A strided depthwise layer in bfloat16: see `grouped_conv.py`."""
     x = walk.tensor
+    params = walk.params(layer.width * layer.kernel**2)
+    if layer.bias:
+        walk.params(layer.width)
     used = walk.make(x.channels, x.side, _FLOAT32, graded=x.graded) if x.size != _FLOAT32 else x
-    wide = walk.make(layer.width, side, _FLOAT32)
+    wide = walk.make(layer.width, _side(x.side, layer.stride), _FLOAT32)
     saved = walk.save(used)
     if used is not x:
         walk.drop(used)
-    out = walk.make(layer.width, side, _BFLOAT16)
+    out = walk.make(layer.width, wide.side, _BFLOAT16)
     walk.drop(wide)
     if used is not x and x.graded:
         walk.back(x.bytes, -used.bytes)
-    walk.back(
-        wide.bytes, -out.bytes, used.bytes if x.graded else 0, params, -wide.bytes, -saved
-    )
+    scratch = params + _filled(layer, x, 1)
+    gradient = used.bytes if x.graded else 0
+    walk.back(wide.bytes, -out.bytes, gradient, params, scratch, -scratch, -wide.bytes, -saved)
     walk.move(out)
-
-
-def _linear(walk: _Walk, layer: Linear) -> None:
-    _conv(walk, Conv(layer.width, bias=layer.bias))
 
 
 def _norm(walk: _Walk, layer: Norm) -> None:
