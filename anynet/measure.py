@@ -5,10 +5,14 @@ inference. `memory.py` estimates the memory without building anything.
 from __future__ import annotations
 
 import gc
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
+
+# Read when torch is first imported: its profiler else writes lines of its own on standard error.
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 import torch
 from torch import nn

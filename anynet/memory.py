@@ -309,10 +309,7 @@ def _conv(walk: _Walk, layer: Conv) -> None:
     # Beside the params: their cast, or the wider groups that they are computed in. It is saved.
     other = weights if size != _FLOAT32 or wide != group_width else 0
     filled = _filled(layer, x, wide)
-    if size == _FLOAT32:
-        scratch = weights + filled
-    else:
-        scratch = filled + filled // 2 - weights
+    scratch = weights + filled if size == _FLOAT32 else filled + filled // 2 - weights
     forward = 2 * weights if wide != group_width else weights
     _weighted(walk, layer, params, other, (forward, scratch))
 
@@ -320,7 +317,7 @@ def _conv(walk: _Walk, layer: Conv) -> None:
 def _linear(walk: _Walk, layer: Linear) -> None:
     params = walk.params(walk.tensor.channels * layer.width)
     cast = 0 if walk.size == _FLOAT32 else params // 2
-    _weighted(walk, Conv(layer.width, bias=layer.bias), params, cast, (cast, 2 * cast))
+    _weighted(walk, Conv(layer.width, bias=layer.bias), params, cast, (0, 0))
 
 
 def _weighted(walk: _Walk, layer: Conv, params: int, other: int, scratch: tuple[int, int]) -> None:
@@ -452,8 +449,9 @@ def _mean(walk: _Walk) -> None:
     """Mean over all positions."""
     x = walk.tensor
     out = walk.make(x.channels, 1, x.size)
-    if x.size != _FLOAT32:  # the sum is one of a copy in float32
-        walk.take(_FLOAT32 * x.values, -_FLOAT32 * x.values)
+    if x.size != _FLOAT32:  # copies in float32 are summed
+        copies = _FLOAT32 * (x.values + out.values)
+        walk.take(copies, -copies)
     walk.back(x.bytes, -out.bytes)
     walk.move(out)
 
