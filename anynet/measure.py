@@ -9,7 +9,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 # Read when torch is first imported: its profiler else writes lines of its own on standard error.
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")
@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from anynet.checks import require_positive
+from anynet.checks import require_known, require_positive
 from anynet.counting import check_resolution
 from anynet.memory import DEFAULT_BATCH, Memory, Precision
 from anynet.model import build
@@ -52,7 +52,7 @@ def measure_memory(
     been run yet: no GPU was at hand), less what was held before. Builds the network with random
     weights and images. Raises ValueError where the resolution or the batch size is not above 0.
     """
-    _check(resolution, batch_size)
+    _check(resolution, batch_size, precision)
     if torch.device(device).type == "cuda":
         return _measure_cuda(network, resolution, batch_size, precision, device)
     gc.collect()
@@ -81,7 +81,7 @@ def measure_times(
 
     A first run of each is not counted. Raises ValueError as `measure_memory` does.
     """
-    _check(resolution, batch_size)
+    _check(resolution, batch_size, precision)
     require_positive("repeats", repeats)
     work = _Work(network, resolution, batch_size, precision, device)
     training = _median_seconds(work.train, repeats, device)
@@ -192,6 +192,7 @@ def _median_seconds(function: Callable[[], None], repeats: int, device: str) -> 
     return statistics.median(seconds)
 
 
-def _check(resolution: int, batch_size: int) -> None:
+def _check(resolution: int, batch_size: int, precision: str) -> None:
     check_resolution(resolution)
     require_positive("batch_size", batch_size)
+    require_known("precision", precision, get_args(Precision))
