@@ -55,9 +55,8 @@ def measure_memory(
     _check(resolution, batch_size, precision)
     if torch.device(device).type == "cuda":
         return _measure_cuda(network, resolution, batch_size, precision, device)
-    gc.collect()
     events = [ProfilerActivity.CPU]
-    with profile(activities=events, profile_memory=True, acc_events=True) as profiled:
+    with profile(activities=events, profile_memory=True) as profiled:
         work = _Work(network, resolution, batch_size, precision, device)
         work.train()
         with record_function(_TRAINING):
@@ -140,19 +139,25 @@ class _Work:
 def _peak(profiled: profile, name: str) -> int:
     """The most that was allocated at a time within the recorded function of that name.
 
-    Everything is allocated under the profiler, so its running total, which never begins anew in a
-    process, has grown by what is held.
+    Everything is allocated under the profiler; what is freed that was not, is another's.
     """
     recorded = profiled.profiler.kineto_results.experimental_event_tree()  # type: ignore[union-attr]
     events = sorted(_flat(recorded), key=lambda event: event.start_time_ns)
     (window,) = (event for event in events if event.name == name)
-    allocations = [event for event in events if event.name == "[memory]"]
-    first = allocations[0].extra_fields
-    return max(
-        event.extra_fields.total_allocated
-        for event in allocations
-        if window.start_time_ns <= event.start_time_ns <= window.end_time_ns
-    ) - (first.total_allocated - first.alloc_size)
+    held: dict[int, int] = {}
+    total = peak = 0
+    for event in events:
+        if event.name != "[memory]" or event.start_time_ns > window.end_time_ns:
+            continue
+        amount, pointer = event.extra_fields.alloc_size, event.extra_fields.ptr
+        if amount > 0:
+            held[pointer] = amount
+            total += amount
+        else:
+            total -= held.pop(pointer, 0)
+        if event.start_time_ns >= window.start_time_ns:
+            peak = max(peak, total)
+    return peak
 
 
 def _flat(events: list[Any]) -> Iterator[Any]:
