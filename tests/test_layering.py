@@ -20,6 +20,7 @@ ANYNET = (
     "choices",
     "network",
     "counting",
+    "allocations",
     "memory",
     "plugins",
     "regnet",
