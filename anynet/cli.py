@@ -31,7 +31,8 @@ COMMANDS: dict[str, Command] = {
     ),
     "sample": Command("anynet.commands:sample", "Draw networks of a space inside windows of cost."),
     "cost": Command(
-        "anynet.commands:cost", "Params, flops and activations of a network, a line a stage."
+        "anynet.cost_command:cost",
+        "Params, flops, activations and memory of a network, a line a stage.",
     ),
     "explain": Command(
         "anynet.commands:explain",

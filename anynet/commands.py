@@ -1,4 +1,4 @@
-"""The commands that describe, sample and count: `spaces`, `sample`, `cost`, `explain`."""
+"""The commands that describe and sample: `spaces`, `sample`, `explain`."""
 
 from __future__ import annotations
 
@@ -224,67 +224,6 @@ def sample(
         f"{n} networks of {chosen.name}{where}; {population.accepted:,} of "
         f"{population.draws:,} draws fit ({100 * population.acceptance_rate:.2f}%)",
         file=sys.stderr if out is None else sys.stdout,
-    )
-
-
-def cost(
-    source: Annotated[str, Parameter(name="NETWORK")],
-    /,
-    *,
-    resolution: Whole = counting.DEFAULT_RESOLUTION,
-    json: bool = False,
-) -> None:
-    """Params, flops (multiply-adds) and activations of a network, a line a stage.
-
-    Example: anynet cost regnetx_400mf
-
-    Parameters
-    ----------
-    source
-        A name (regnetx_400mf, resnet50, ...), a file of ours, or a pycls config.
-    resolution
-        Side of the images in pixels.
-    json
-        Print one JSON document.
-    """
-    network = export.load_network(source)
-    try:
-        lines = counting.cost_by_stage(network, resolution)
-    except ValueError as error:
-        raise InputError(f"--{error}") from None
-    whole = counting.Cost(*map(sum, zip(*(line.cost for line in lines), strict=True)))
-    depth = sum(line.depth for line in lines)
-    if isinstance(network, Network):
-        depth = sum(network.depths)
-    if json:
-        print_json(
-            {
-                **whole._asdict(),
-                "resolution": resolution,
-                "stages": [
-                    {**line._asdict(), **line.cost._asdict(), "cost": None} for line in lines
-                ],
-                "network": network,
-            }
-        )
-        return
-    print_table(
-        ("", "depth", "width", "resolution", "params", "flops", "activations"),
-        [
-            *((line.name, line.depth, line.width, line.resolution, *line.cost) for line in lines),
-            ("total", depth, "", "", *whole),
-        ],
-        title=f"{source} at {resolution}x{resolution}",
-    )
-    if isinstance(network, Reference):
-        print(_without(network))
-
-
-def _without(reference: Reference) -> str:
-    """What is said of a reference network beside its counts."""
-    auxiliary = "; without its auxiliary classifiers" if reference.facts.auxiliary else ""
-    return (
-        f"{reference.facts.source}{auxiliary}; images of {reference.facts.smallest} pixels or more"
     )
 
 
