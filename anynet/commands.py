@@ -13,6 +13,7 @@ from cyclopts import Parameter
 from anynet import counting, export, line_fit, regnet, space
 from anynet.distinct import Networks
 from anynet.errors import InputError
+from anynet.exchange.pycls import pycls_regnet
 from anynet.files import decode, parse_yaml, read_text, to_json, write_text
 from anynet.limits import check_limit
 from anynet.network import Network
@@ -484,7 +485,7 @@ def _regnet_of(source: str) -> regnet.RegNet | Network:
     if isinstance(data, dict) and "MODEL" in data:
         network = export.load_network(source)  # the rest of the file must hold too
         is_regnet = isinstance(data["MODEL"], dict) and data["MODEL"].get("TYPE") == "regnet"
-        return export.pycls_regnet(data, source) if is_regnet else network
+        return pycls_regnet(data, source) if is_regnet else network
     if isinstance(data, dict) and "stages" in data:
         return export.load_network(source)
     return decode(data, regnet.RegNet, source)

@@ -31,6 +31,7 @@ ANYNET = (
     "grouped_conv",
     "model",
     "textbook",
+    "exchange.pycls",
     "exchange.names",
     "exchange.metadata",
     "exchange.torchvision",
