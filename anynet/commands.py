@@ -137,7 +137,7 @@ def sample(
     params: str | None = None,
     activations: str | None = None,
     limit: Annotated[list[str] | None, Parameter(negative="")] = None,
-    resolution: Whole = counting.DEFAULT_RESOLUTION,
+    resolution: Whole | None = None,
     input_channels: Whole | None = None,
     classes: Whole | None = None,
     seed: Whole = 0,
@@ -164,7 +164,7 @@ def sample(
     limit
         A limit beside those of the space, as in "params < 3e6 + 5.5e6 * flops / 1e9".
     resolution
-        Side of the images in pixels.
+        Side of the images in pixels; without it, the space's or 224.
     input_channels
         Channels of the images instead of the space's.
     classes
@@ -210,7 +210,7 @@ def sample(
         "draws": population.draws,
         "accepted": population.accepted,
         "acceptance_rate": population.acceptance_rate,
-        "resolution": resolution,
+        "resolution": population.resolution,
         "seed": seed,
         "out": None if out is None else str(out),
     }

@@ -56,6 +56,7 @@ class Model(msgspec.Struct):
     NUM_CLASSES: int = 10
     ACTIVATION_FUN: str = "relu"
     DEPTH: int = 0
+    SCALING_FACTOR: float = 1.0
 
 
 class AnyNetSection(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -216,8 +217,8 @@ def block_of(section: str, name: str, se_on: bool) -> str:
         if pycls == name:
             if se_on and block == "res_bottleneck_linear":
                 raise ValueError(f"{section}.SE_ON: True, but the {block} block here has no SE")
-            if section == "REGNET" and block not in GROUPED:
-                raise ValueError(f"REGNET.BLOCK_TYPE: {name!r} has no groups to fix")
+            if section.endswith("REGNET") and block not in GROUPED:
+                raise ValueError(f"{section}.BLOCK_TYPE: {name!r} has no groups to fix")
             return "y" if se_on and block == "x" else block
     known = ", ".join(sorted(set(BLOCKS.values())))
     raise ValueError(f"{section}.BLOCK_TYPE: {name!r} is not one of {known}")
