@@ -14,6 +14,7 @@ from anynet import counting, export, line_fit, regnet, space
 from anynet.distinct import Networks
 from anynet.errors import InputError
 from anynet.exchange.pycls import pycls_regnet
+from anynet.exchange.pycls_sweep_writer import POPULATION, to_pycls_sweep
 from anynet.files import decode, parse_yaml, read_text, to_json, write_text
 from anynet.limits import check_limit
 from anynet.network import Network
@@ -29,19 +30,31 @@ def spaces(
     /,
     *,
     networks: Annotated[bool, Parameter(negative="")] = False,
+    to: Literal["anynet", "pycls"] | None = None,
+    n: Annotated[Whole | None, Parameter(name="-n")] = None,
+    out: Path | None = None,
     json: bool = False,
 ) -> None:
     """List the named design spaces, or print one of them as YAML to start from.
 
+    Examples: anynet spaces anynetx_b > mine.yaml; anynet spaces mine.yaml --to pycls -n 100
+
     Parameters
     ----------
     name
-        Print this space (or space file) as YAML instead of the list.
+        Print this space (or space file, or pycls sweep config) as YAML instead of the list.
     networks
         Count how many different networks the space builds (RegNet spaces: some 10 seconds each).
+    to
+        anynet: our YAML. pycls: a sweep config that draws the same networks there.
+    n
+        How many networks the sweep config asks for (NUM_CONFIGS); without it 500.
+    out
+        File to write; without it, the space goes to standard output.
     json
         Print one JSON document.
     """
+    _check_spaces_options(name, networks, to, n, out, json)
     if name is not None:
         chosen = space.load_space(name)
         if networks:
@@ -49,7 +62,12 @@ def spaces(
         elif json:
             print_json(chosen)
         else:
-            print(chosen.to_yaml(), end="")
+            text = to_pycls_sweep(chosen, n or POPULATION) if to == "pycls" else chosen.to_yaml()
+            if out is None:
+                print(text, end="")
+            else:
+                write_text(out, text)
+                print(f"{chosen.name} -> {out}")
         return
     rows: list[dict[str, Any]] = [
         {
@@ -86,6 +104,26 @@ def spaces(
         "another number of stages too. networks: how many different ones they build, `-` where\n"
         "only `--networks` counts them. `anynet spaces NAME` prints a space as YAML."
     )
+
+
+def _check_spaces_options(
+    name: str | None,
+    networks: bool,
+    to: str | None,
+    n: int | None,
+    out: Path | None,
+    json: bool,
+) -> None:
+    """Raise InputError for options of `anynet spaces` that say nothing together."""
+    for option, given in (("--to", to is not None), ("--out", out is not None)):
+        if given and name is None:
+            raise InputError(f"{option}: needs the name of a space, as in anynet spaces regnetx")
+        if given and (networks or json):
+            raise InputError(f"{option}: not beside {'--networks' if networks else '--json'}")
+    if n is not None and to != "pycls":
+        raise InputError("-n: goes with --to pycls, whose sweep configs say how many networks")
+    if n is not None and n < 1:
+        raise InputError(f"-n: {n} must be 1 or more")
 
 
 def _print_networks(chosen: DesignSpace, json: bool) -> None:
@@ -152,7 +190,7 @@ def sample(
     Parameters
     ----------
     source
-        A named space (see `anynet spaces`) or a space file (.yaml).
+        A named space (see `anynet spaces`), a space file (.yaml), or a pycls sweep config.
     n
         How many networks.
     flops

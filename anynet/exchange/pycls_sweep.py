@@ -210,6 +210,8 @@ def _all_drawn(samplers: dict[str, Any], model_type: str, source: str) -> dict[s
             for name, drawn in new.items():
                 if name in found:
                     raise ValueError(f"{drawn.at}: is drawn by {found[name].at} too")
+        except InputError:
+            raise
         except ValueError as error:
             raise InputError(f"{source}: {error}") from None
         found |= new
@@ -234,7 +236,7 @@ def _drawn(sampler: _Scalar | _Values | _List | _Line, source: str, at: str) -> 
         case _Values(VALUES=values):
             of_lists = bool(values) and isinstance(values[0], list)
             kinds: Any = list[list[float]] if of_lists else list[float]
-            return _of_values(decode(values, kinds, source, f"{at}.VALUES"), f"{at}.VALUES")
+            return _of_values(decode(values, kinds, source, f"{at}.VALUES"), at)
         case _List(LENGTH=length, ITEM_SAMPLER=item):
             inside = _drawn(_sampler(item, source, f"{at}.ITEM_SAMPLER"), source, at)
             if inside.length is not None:
@@ -269,15 +271,15 @@ def _domain(
 def _of_values(values: list[Any], at: str) -> _Drawn:
     """What a value_sampler draws: each of its values, numbers or lists, equally often."""
     if not values:
-        raise ValueError(f"{at}: [] must hold at least one value")
+        raise ValueError(f"{at}.VALUES: [] must hold at least one value")
     for i, value in enumerate(values):
         if value in values[:i]:
-            raise ValueError(f"{at}[{i}]: {value} stands twice; here values are equally probable")
+            raise ValueError(f"{at}.VALUES[{i}]: {value} stands twice; a space has equal chances")
     if not isinstance(values[0], list):
         return _Drawn(at, tuple(values) if len(values) > 1 else values[0])
     lengths = {len(value) for value in values}
     if len(lengths) > 1 or lengths == {0}:
-        raise ValueError(f"{at}: lists of {sorted(lengths)} numbers must be equally long")
+        raise ValueError(f"{at}.VALUES: lists of {sorted(lengths)} numbers must be equally long")
     (length,) = lengths
     numbers = tuple(sorted({number for value in values for number in value}))
     domain: Domain = numbers if len(numbers) > 1 else numbers[0]
@@ -291,8 +293,8 @@ def _of_values(values: list[Any], at: str) -> _Drawn:
         if kept and Sequences(tabulate(domain), allowed, order).size == len(values):
             return _Drawn(at, domain, length, order)
     raise ValueError(
-        f"{at}: {len(values)} lists, which are neither all of their numbers nor all that are "
-        f"{', '.join(get_args(Order)[1:])}"
+        f"{at}.VALUES: {len(values)} lists, which are neither all of their numbers nor all that "
+        f"are {', '.join(get_args(Order)[1:])}"
     )
 
 

@@ -22,6 +22,8 @@ from anynet.ranges import Domain, Range
 from anynet.sequences import Sequences, Table
 from anynet.space import DesignSpace
 
+POPULATION = 500
+"""Networks of a sweep where nobody says how many: so many DNDS trains of a space (section 3.1)."""
 _WHOLE = ("depth", "width", "w0", "group_width")
 _MOST_LISTS = 4096
 """Lists that are written one by one into a value_sampler, at most."""
@@ -168,7 +170,7 @@ def _lists(name: str, sequences: Sequences, domain: Domain | None) -> dict[str, 
     """The sampler of a list, one number a stage, or the list where there is one."""
     values, allowed = sequences.table.values, sequences.occurring
     if sequences.size == 1:
-        return _plain(name, (values[row][0] for row in allowed))
+        return _plain(name, (values[row][0].item() for row in allowed))
     alike = bool((allowed == allowed[0]).all())
     if sequences.order == "free" and alike:
         item = _scalar(name, sequences.table.narrowed(allowed[0]), domain)
