@@ -230,8 +230,10 @@ def _drawn(sampler: _Scalar | _Values | _List | _Line, source: str, at: str) -> 
         case _Scalar(TYPE=kind, RANGE=(low, high), QUANTIZE=step, RAND_TYPE=draw):
             if step is None:
                 step = 1 if kind == "int_sampler" else 1e-5
-            if kind == "int_sampler" and any(v != round(v) for v in (low, high, step)):
-                raise ValueError(f"{at}.RANGE: [{low:g}, {high:g}] must be whole for int_sampler")
+            if kind == "int_sampler":
+                for field, value in (("RANGE[0]", low), ("RANGE[1]", high), ("QUANTIZE", step)):
+                    if not float(value).is_integer():
+                        raise ValueError(f"{at}.{field}: {value:g} must be a whole number")
             return _Drawn(at, _domain(f"{at}.RANGE", (low, high), step, draw))
         case _Values(VALUES=values):
             of_lists = bool(values) and isinstance(values[0], list)

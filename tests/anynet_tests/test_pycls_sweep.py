@@ -534,7 +534,15 @@ REFUSED = [
     ),
     (
         sampler("DEPTH", TYPE="int_sampler", RANGE=[1.5, 3]),
-        "SETUP.SAMPLERS.REGNET.DEPTH.RANGE: [1.5, 3] must be whole for int_sampler",
+        "SETUP.SAMPLERS.REGNET.DEPTH.RANGE[0]: 1.5 must be a whole number",
+    ),
+    (
+        sampler("DEPTH", TYPE="int_sampler", RANGE=[1, float("inf")]),
+        "SETUP.SAMPLERS.REGNET.DEPTH.RANGE[1]: inf must be a whole number",
+    ),
+    (
+        sampler("DEPTH", TYPE="int_sampler", RANGE=[1, 3], QUANTIZE=float("nan")),
+        "SETUP.SAMPLERS.REGNET.DEPTH.QUANTIZE: nan must be a whole number",
     ),
     (sampler("DEPTH", TYPE="int_sampler"), "SETUP.SAMPLERS.REGNET.DEPTH: object missing required"),
     (
