@@ -181,12 +181,13 @@ def sample(
     flops: Window | None = None,
     params: Window | None = None,
     activations: Window | None = None,
-    resolution: int = DEFAULT_RESOLUTION,
+    resolution: int | None = None,
     unique: bool = True,
 ) -> Population:
     """Draw `n` networks of `space` whose cost lies in the windows (low, high), ends included.
 
-    They obey the limits of the space too, which are counted at the same `resolution`.
+    They obey the limits of the space too, which are counted at the same `resolution`: without it,
+    that of the space or 224.
 
     With `unique`, no two build the same module: what is compared is the resolved network, not
     the draw, and the first draw is kept. `unique=False` gives independent draws, as estimates
@@ -197,10 +198,7 @@ def sample(
         raise InputError(f"n: {n} must be 1 or more")
     if unique and n > space.size:
         raise InputError(f"n: {n:,}, but {space.name} has {space.size:,} settings in all")
-    try:
-        check_resolution(resolution)
-    except ValueError as error:
-        raise InputError(str(error)) from None
+    resolution = resolution_for(space, resolution)
     windows = {"params": params, "flops": flops, "activations": activations}
     for name, window in windows.items():
         if window is not None and not window[0] <= window[1]:
@@ -246,6 +244,22 @@ def fitting(
         return columns, np.zeros(0, dtype=np.int64)
     columns |= _costs(space, columns, resolution)
     return columns, _inside(columns, windows, space.limits)
+
+
+def resolution_for(space: DesignSpace, asked: int | None) -> int:
+    """The resolution to count at: what is asked for, or the space's. Raises InputError."""
+    if asked is None:
+        return space.resolution or DEFAULT_RESOLUTION
+    try:
+        check_resolution(asked)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    if space.limits and space.resolution not in (None, asked):
+        raise InputError(
+            f"resolution: {asked}, but the limits of {space.name} are meant for "
+            f"{space.resolution} (its `resolution`)"
+        )
+    return asked
 
 
 def _candidates(space: DesignSpace, n: int, rng: np.random.Generator) -> Columns:
