@@ -10,7 +10,9 @@ from anynet import InputError
 def frame_of(**columns):
     n = len(columns["error"])
     base = {name: [None] * n for name in COLUMNS}
-    base |= {"run": ["run"] * n, "space": ["a"] * n, "epochs": [1] * n}
+    base |= {"run": ["run"] * n, "space": ["a"] * n, "epochs": [1] * n, "rung": [0] * n}
+    base |= {"trial": [f"t{i}" for i in range(n)], "state": ["complete"] * n}
+    base |= {"promotion_probability": [1.0] * n, "replicate": [0] * n, "adaptive": [False] * n}
     return pd.DataFrame(base | columns).astype({"error": float})
 
 
