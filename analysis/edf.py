@@ -96,6 +96,8 @@ def edf(name: str, errors: npt.ArrayLike, weights: npt.ArrayLike | None = None) 
     order = np.argsort(values[known & member], kind="stable")
     weight_known = weight[known & member][order]
     failed = int((member & ~known).sum())
+    if (weight_known == weight_known[0]).all():
+        return EDF(name, values[known & member][order], None, failed)
     return EDF(name, values[known & member][order], weight_known / weight_known.sum(), failed)
 
 
@@ -121,6 +123,17 @@ class Population:
     networks: pd.DataFrame
     epochs: int
     rungs: int
+
+    @property
+    def note(self) -> str:
+        """What a reader must know of how the population was trained; empty without rungs."""
+        if self.rungs == 1:
+            return ""
+        ended = int(self.networks["error"].notna().sum())
+        return (
+            f"{self.name}: {ended} of {len(self.networks)} networks came to an end, at "
+            f"{self.epochs} epochs or before; they weigh by their probabilities of promotion"
+        )
 
     def edf(self) -> EDF:
         """The EDF at the longest training, by inverse probabilities of promotion (normalized)."""

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from analysis.edf import Floats
+from analysis.edf import EDF, Floats, Population, edf
 from anynet.errors import InputError
 
 Complexity = Literal["flops", "params", "activations"]
@@ -115,6 +115,32 @@ def normalize(
     bounds = np.append([edges[group[0]] for group in groups], edges[-1])
     together = [[int(row[group].sum()) for group in groups] for row in counts]
     return Normalized(tuple(result), bounds, tuple(map(tuple, together)), tuple(notes))
+
+
+def normalized_edfs(
+    populations: Sequence[Population],
+    complexity: Complexity,
+    bins: int = 5,
+    empty: Empty = "refuse",
+) -> tuple[list[EDF], tuple[str, ...]]:
+    """The EDFs of populations with `normalize`'s weights, and its notes."""
+    errors = [p.networks["error"].to_numpy() for p in populations]
+    before = [p.networks["weight"].to_numpy() for p in populations]
+    normalized = normalize(
+        [p.name for p in populations],
+        [p.networks[complexity].to_numpy() for p in populations],
+        [np.where(np.isnan(e), 0.0, w) for e, w in zip(errors, before, strict=True)],
+        complexity=complexity,
+        bins=bins,
+        empty=empty,
+    )
+    result = []
+    for population, e, w, weights in zip(
+        populations, errors, before, normalized.weights, strict=True
+    ):
+        failed = np.isnan(e) & (w > 0)
+        result.append(edf(population.name, e, np.where(failed, 1.0, weights)))
+    return result, normalized.notes
 
 
 def _edges(names: Sequence[str], values: Sequence[Floats], bins: int, spacing: Spacing) -> Floats:

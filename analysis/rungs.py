@@ -23,11 +23,12 @@ from analysis.bands import (
     berk_jones_level,
     divergence_limit,
 )
-from analysis.edf import EDF, Floats, edf
+from analysis.edf import EDF, Floats, Population, edf
 from anynet.errors import InputError
 
 Estimator = Literal["horvitz_thompson", "hajek", "assisted"]
-_MOST_STEPS = 400
+_MOST_STEPS = 1000
+"""Errors at which an estimate is computed; a band of more is only wider for it."""
 _FOLDS = 5
 
 
@@ -67,21 +68,24 @@ class Promoted:
 class Estimate:
     """F at each of `errors`, (k,) ascending with -inf first; ascending and within [0, 1].
 
-    `sizes` (k,): F(1 - F)/size is the variance. `mass` is what the estimate came to before it
+    `deviations` (k,) are standard deviations, `sizes` (k,) such that F(1 - F)/size is their
+    square. `mass` is what the estimate came to before it
     was cut at 1 (1 but for Horvitz and Thompson's), `assistance` how much of the prediction was
     used, from 0 to 1. `level_size` is the number of networks whose Berk and Jones level the band
-    takes.
+    takes; `thinned` whether `errors` are not all that were seen.
     """
 
     name: str
     estimator: Estimator
     errors: Floats
     shares: Floats
+    deviations: Floats
     sizes: Floats
     mass: float
     assistance: float
     promoted: int
     level_size: int
+    thinned: bool
 
     def __call__(self, error: npt.ArrayLike) -> Floats:
         """F at each of the errors given, in percent."""
@@ -92,7 +96,29 @@ class Estimate:
         c = berk_jones_level(self.level_size, confidence)
         high = divergence_limit(self.shares, c / self.sizes)
         low = 1 - divergence_limit(1 - self.shares, c / self.sizes)
+        if abs(self.mass - 1) > 1e-9:
+            # What is not normalized varies at F = 1 too, which no coin does: as a Gaussian there.
+            reach = np.sqrt(2 * c) * self.deviations
+            low, high = np.minimum(low, self.shares - reach), np.maximum(high, self.shares + reach)
+        if self.thinned:  # between two errors only what bounds F at the next one does
+            high = np.append(high[1:], 1.0)
         return ascending_band(self.errors, low, high, confidence, f"{self.estimator}, berk_jones")
+
+
+def from_population(population: Population) -> Promoted:
+    """The networks of a run with rungs, by their errors at the lowest and the longest one.
+
+    Failed ones, which have no error, are left out.
+    """
+    table = population.networks
+    failed = table["error"].isna() & (table["weight"] > 0)
+    table = table[~failed & table["cheap"].notna()]
+    return Promoted(
+        population.name,
+        table["cheap"].to_numpy(float),
+        table["error"].to_numpy(float),
+        table["probability"].to_numpy(float),
+    )
 
 
 def promoted_edf(sample: Promoted) -> EDF:
@@ -110,7 +136,9 @@ def estimate(sample: Promoted, estimator: Estimator = "assisted", seed: int = 0)
     """The distribution of the long error over the space that the n networks were drawn from.
 
     `horvitz_thompson`: 1/n Σ 1[e_i <= e]/π_i, unbiased, and above 1 by chance where promotions
-    are independent (it is cut there, which alone is not unbiased). `hajek`: see `promoted_edf`.
+    are independent (it is cut there, which alone is not unbiased); for shares of strata it is the
+    same as the next. `hajek`: see `promoted_edf`.
+
     `assisted`: a prediction g_i(e) of P(long <= e) from the cheap error, for everybody, corrected
     by what the promoted ones show: 1/n Σ a g_i + Σ w_i (1[e_i <= e] - a g_i), w_i as Hájek's (a
     difference estimator; prediction-powered inference of Angelopoulos et al. 2023). g is fitted
@@ -130,12 +158,14 @@ def estimate(sample: Promoted, estimator: Estimator = "assisted", seed: int = 0)
     known = ~np.isnan(sample.long)
     n, long, pi = len(sample), sample.long[known], sample.probability[known]
     errors = np.unique(long)
-    if len(errors) > _MOST_STEPS:
+    thinned = len(errors) > _MOST_STEPS
+    if thinned:
         errors = errors[np.unique(np.linspace(0, len(errors) - 1, _MOST_STEPS).astype(int))]
     below = (long[:, None] <= errors).astype(float)
     weights = 1 / (n * pi)
     mass = float(weights.sum())
-    if estimator != "horvitz_thompson":
+    normalized = estimator != "horvitz_thompson" or abs(mass - 1) < 1e-9
+    if normalized:
         weights /= mass
     shares = weights @ below
     residual = below
@@ -151,10 +181,10 @@ def estimate(sample: Promoted, estimator: Estimator = "assisted", seed: int = 0)
         factor = float(np.clip(covariance / max(squares @ right**2 @ per_error, 1e-300), 0, 1))
         residual = below - factor * own
         shares = factor * everybody + weights @ residual
-    if estimator != "horvitz_thompson":
+    if normalized:
         residual = residual - weights @ residual
     shares = np.sort(np.clip(np.append(0.0, shares), 0, 1))  # rearranged: never farther from F
-    if estimator != "horvitz_thompson":
+    if normalized:
         shares[-1] = 1.0
     sampling = np.append(0.0, squares @ residual**2)
     unit = float((weights**2).sum()) / weights.sum() ** 2
@@ -174,11 +204,13 @@ def estimate(sample: Promoted, estimator: Estimator = "assisted", seed: int = 0)
         estimator,
         np.append(-np.inf, errors),
         shares,
+        np.sqrt(variance),
         spread / variance,
         mass if estimator == "horvitz_thompson" else 1.0,
         factor,
         int(known.sum()),
         size,
+        thinned,
     )
 
 
@@ -240,5 +272,5 @@ def _predict(sample: Promoted, errors: Floats, seed: int) -> tuple[Floats, Float
         rows = np.searchsorted(promoted, members[inside])
         flat = (np.arange(len(rows))[:, None] * (len(errors) + 1) + steps[inside]).ravel()
         table = np.bincount(flat, share[inside].ravel(), len(rows) * (len(errors) + 1))
-        own[rows] = np.cumsum(table.reshape(len(rows), -1), axis=1)[:, :-1]
+        own[rows] = np.cumsum(table.reshape(len(rows), len(errors) + 1), axis=1)[:, :-1]
     return everybody, own
