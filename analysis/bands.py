@@ -139,7 +139,7 @@ def _steps(edf: EDF) -> tuple[Floats, Floats, Floats]:
     """Different errors, -inf first, F from each on, and the effective sizes there."""
     last = np.flatnonzero(np.append(np.diff(edf.errors) > 0, True))
     errors = np.append(-np.inf, edf.errors[last])
-    shares = np.append(0.0, edf(errors[1:]))
+    shares = edf.steps[np.append(0, last + 1)]
     if edf.weights is None:
         return errors, shares, np.full(len(errors), float(len(edf)))
     squares = np.append(0.0, np.cumsum(edf.weights**2)[last])

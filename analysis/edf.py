@@ -33,10 +33,10 @@ class EDF:
 
     def __call__(self, error: npt.ArrayLike) -> Floats:
         """F at each of the errors given, in percent."""
-        return self._steps[np.searchsorted(self.errors, error, side="right")]
+        return self.steps[np.searchsorted(self.errors, error, side="right")]
 
     @cached_property
-    def _steps(self) -> Floats:
+    def steps(self) -> Floats:
         """F below the first error and at each, shape (n + 1,); of ties the last one counts."""
         n = len(self.errors)
         if self.weights is None:
@@ -63,7 +63,7 @@ class EDF:
     def quantile(self, q: float) -> float:
         """The least error e with F(e) >= q, in percent; 0 < q <= 1."""
         # A sum of weights may miss a share that it equals by rounding.
-        at = int(np.searchsorted(self._steps[1:], q * (1 - 1e-12), side="left"))
+        at = int(np.searchsorted(self.steps[1:], q * (1 - 1e-12), side="left"))
         return float(self.errors[min(at, len(self) - 1)])
 
     def area(self, limit: float) -> float:
