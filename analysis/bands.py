@@ -156,13 +156,11 @@ def effective_sizes(shares: Floats, squares: Floats, weights: Floats) -> Floats:
     `shares` is F, `squares` Σ w² of the networks up to there, both (k,); `weights` (n,) sum to
     1. The variance of Σ w (1[e_i <= e] - F) is Σ w² (1[e_i <= e] - F)². In a tail that has seen
     few networks it would be too small, for one of large weight may be missing by chance: to each
-    side `PSEUDO` networks are added of a weight that four fifths of the mass do not exceed (at
-    least the mean square over the mass). Equal weights give n.
+    side `PSEUDO` networks are added, of the cubic mean over the mass of the weights (with the
+    quadratic mean a 95% band of the benchmark held 93%). Equal weights give n.
     """
     unit = (weights**2).sum()
-    ordered = np.sort(weights)
-    heavy = ordered[min(int(np.searchsorted(np.cumsum(ordered), 0.8)), len(ordered) - 1)]
-    square = max(float((weights**3).sum()), float(heavy**2))
+    square = (weights**4).sum() ** (2 / 3)
     total = 1 + 2 * PSEUDO * unit
     smooth = (shares + PSEUDO * unit) / total
     below = squares + PSEUDO * square

@@ -132,8 +132,9 @@ def edf(
             }
         )
         return
+    level = f"at {100 * confidence:g}%"
     print_table(
-        ("population", "n", "as", "min %", "5% at", "median %", "", "mean %", "", "failed"),
+        ("population", "n", "as", "min %", "5% at", "median %", level, "mean %", level, "failed"),
         [
             (
                 d["name"],
@@ -152,8 +153,8 @@ def edf(
     )
     methods = {key: described[0][f"{key}_method"] for key in ("median", "mean")}
     print(
-        f"intervals: {100 * confidence:g}%, median by {methods['median']}, "
-        f"mean by {methods['mean']}; as: the number of equal networks that vary as much"
+        f"intervals: median by {methods['median']}, mean by {methods['mean']}; "
+        "as: the number of equal networks that vary as much"
     )
     print(out)
 
