@@ -27,7 +27,8 @@ FEWEST = 20
 _DEGREE, _PAIR_DEGREE = 3, 2
 _MIXES = np.round(np.sin(np.linspace(0, np.pi / 2, 25)) ** 2, 6)
 """Shares of the main effects in what is explained: denser where they are all or nothing."""
-_EXPLAINED = np.linspace(0, 0.998, 500)
+EXPLAINED = np.linspace(0, 0.998, 500)
+"""Shares of the variance that a likelihood is computed at."""
 _TINY = 1e-9
 
 
@@ -92,18 +93,18 @@ def factorization(
     if n < FEWEST:
         raise InputError(f"factorization: {n} networks with an error, {FEWEST} at least")
     y = response(values, scale)
-    likelihood = _Likelihood(y, *_features(columns))
+    likelihood = Likelihood(y, *_features(columns))
     surface = np.stack([likelihood.profile(mix) for mix in _MIXES])
     best = int(surface.argmax())
-    mix, explained = _MIXES[best // len(_EXPLAINED)], _EXPLAINED[best % len(_EXPLAINED)]
+    mix, explained = _MIXES[best // len(EXPLAINED)], EXPLAINED[best % len(EXPLAINED)]
     alone = surface[-1]
     ratio = 2 * max(float(surface.max() - alone.max()), 0.0)
     # The share of pairs lies at the edge of its range under the hypothesis, so half of the time
     # the ratio is 0 (Self and Liang, 1987).
     p = float(0.5 * chi2.sf(ratio, 1)) if ratio > 1e-9 else 1.0
     likely = surface >= surface.max() - chi2.ppf(confidence, 1) / 2
-    main = _MIXES[:, None] * _EXPLAINED
-    pairs = (1 - _MIXES[:, None]) * _EXPLAINED
+    main = _MIXES[:, None] * EXPLAINED
+    pairs = (1 - _MIXES[:, None]) * EXPLAINED
     return Factorization(
         main=float(mix * explained),
         main_interval=_ends(main, likely),
@@ -112,7 +113,7 @@ def factorization(
         additive=float(mix),
         additive_interval=_ends(np.broadcast_to(_MIXES[:, None], likely.shape), likely),
         p=p,
-        held_out_main=likelihood.held_out(1.0, float(_EXPLAINED[alone.argmax()])),
+        held_out_main=likelihood.held_out(1.0, float(EXPLAINED[alone.argmax()])),
         held_out_pairs=likelihood.held_out(float(mix), float(explained)),
         n=n,
         confidence=confidence,
@@ -125,20 +126,25 @@ def _ends(values: Floats, likely: npt.NDArray[np.bool_]) -> tuple[float, float]:
 
 def _features(columns: Mapping[str, Floats]) -> tuple[Floats, Floats]:
     """Columns of main effects and of pairs, each of total variance 1, every term alike."""
-    main = [basis / np.sqrt(basis.shape[1]) for basis in bases(columns, _DEGREE).values()]
     low = list(bases(columns, _PAIR_DEGREE).values())
     pairs = [
         products(first, second) / np.sqrt(first.shape[1] * second.shape[1])
         for first, second in combinations(low, 2)
     ]
-    blocks = []
-    for terms in (main, pairs):
-        block = np.concatenate(terms, axis=1)
-        blocks.append(block / np.sqrt((block**2).sum(axis=1).mean()))
-    return blocks[0], blocks[1]
+    return main_features(columns), _scaled(pairs)
 
 
-class _Likelihood:
+def main_features(columns: Mapping[str, npt.ArrayLike]) -> Floats:
+    """Columns of the main effects, centered, with squares that sum to 1 a network in the mean."""
+    return _scaled([b / np.sqrt(b.shape[1]) for b in bases(columns, _DEGREE).values()])
+
+
+def _scaled(terms: list[Floats]) -> Floats:
+    block = np.concatenate(terms, axis=1)
+    return np.asarray(block / np.sqrt((block**2).sum(axis=1).mean()))
+
+
+class Likelihood:
     """The restricted likelihood of shares of variance, by the spectrum of each mix.
 
     With h the explained share and m that of main effects in it, the covariance of y is
@@ -171,14 +177,14 @@ class _Likelihood:
         return values, directions / np.sqrt(values)
 
     def profile(self, mix: float) -> Floats:
-        """The log-likelihood at each of `_EXPLAINED`."""
+        """The log-likelihood at each of `EXPLAINED`."""
         values, directions = self._spectrum(mix)
         squares = (directions.T @ self.y) ** 2
         free = len(self.y) - 1
         rest = max(float(self.y @ self.y - squares.sum()), 0.0)
-        h = _EXPLAINED[:, None]
+        h = EXPLAINED[:, None]
         variances = h * values + 1 - h
-        flat = 1 - _EXPLAINED
+        flat = 1 - EXPLAINED
         fit = (squares / variances).sum(axis=1) + rest / flat
         volume = np.log(variances).sum(axis=1) + (free - len(values)) * np.log(flat)
         return np.asarray(-0.5 * (free * np.log(fit) + volume))

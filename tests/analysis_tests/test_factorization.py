@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from analysis.factorization import _Likelihood, factorization
+from analysis.factorization import Likelihood, factorization
 from anynet import InputError
 
 
@@ -82,16 +82,16 @@ def test_the_spectral_likelihood_is_that_of_whole_matrices(columns):
     main, pairs = (block - block.mean(axis=0) for block in blocks)
     y = rng.normal(size=30)
     y -= y.mean()
-    ours = _Likelihood(y, main, pairs)
-    from analysis.factorization import _EXPLAINED
+    ours = Likelihood(y, main, pairs)
+    from analysis.factorization import EXPLAINED
 
     places = (50, 350)
-    expected = [by_hand(main, pairs, y, 0.3, _EXPLAINED[place]) for place in places]
+    expected = [by_hand(main, pairs, y, 0.3, EXPLAINED[place]) for place in places]
     profile = ours.profile(0.3)
     difference = profile[places[1]] - profile[places[0]]
     assert difference == pytest.approx(expected[1][0] - expected[0][0], abs=1e-6)
     for place, (_, held_out) in zip(places, expected, strict=True):
-        assert ours.held_out(0.3, _EXPLAINED[place]) == pytest.approx(held_out, abs=1e-6)
+        assert ours.held_out(0.3, EXPLAINED[place]) == pytest.approx(held_out, abs=1e-6)
 
 
 def test_refusals():
