@@ -56,6 +56,20 @@ def test_a_planted_pair_is_found_and_none_where_there_is_none():
     assert np.mean(np.array(smallest) < 0.05) <= 0.25
 
 
+def test_a_strong_interaction_makes_no_others():
+    others = []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        x = {name: rng.random(150) for name in "abcde"}
+        y = x["a"] + 6 * (x["b"] - 0.5) * (x["c"] - 0.5) + rng.normal(size=150) / 5
+        first, *rest = importance(x, y, scale="error").pairs
+        assert {first.first, first.second} == {"b", "c"}
+        assert len(rest) == 9
+        assert [pair.share.p for pair in rest] == sorted(pair.share.p for pair in rest)
+        others.append(rest[0].share.p < 0.05)
+    assert np.mean(others) <= 0.15
+
+
 def test_correlated_parameters_share_alone_what_neither_has_uniquely():
     rng = np.random.default_rng(0)
     width = rng.random(400)
