@@ -4,7 +4,8 @@ Planted truths: pairs of rankings with a known agreement, normal, with ties and 
 networks, and surfaces with known shares of main effects and of pairs, over 16 parameters that are
 independent or inside a window on the sum of eight. `figure` is the worst coverage of the 95%
 intervals of Kendall's tau and Spearman's rho over all settings; it holds if that is 0.88 or more
-and the test of factorization rejects at most 12% of additive surfaces at 5%.
+and the test of factorization, at 5%, rejects no more additive surfaces than 5% and three standard
+errors of that share.
 
 With `--table`, a folder that has NAS-Bench-Macro's `nas-bench-macro_cifar10.json` or
 Accel-NASBench's `proxified-seed1.csv`, `fewproxy-seed1.csv`, ..., it prints what they say, too.
@@ -99,11 +100,11 @@ def surface(x: np.ndarray, main: float, pairs: float, rng: np.random.Generator) 
     return sum(np.sqrt(share) * (part - part.mean()) / part.std() for share, part in parts)
 
 
-def additive(draws: int, rng: np.random.Generator) -> float:
-    """Print what is found of planted surfaces; returns how often additive ones are rejected."""
+def additive(draws: int, rng: np.random.Generator) -> list[bool]:
+    """Print what is found of planted surfaces; returns which additive ones are rejected."""
     print(f"\n  {'planted main, pairs':<22}{'n':>5}{'window':>8}{'main':>7}{'pairs':>7}", end="")
     print(f"{'covered':>9}{'p < 0.05':>10}")
-    rejected = []
+    rejected: list[bool] = []
     for main, pairs in SURFACES:
         for n in (100, 300):
             for window in (False, True):
@@ -121,7 +122,7 @@ def additive(draws: int, rng: np.random.Generator) -> float:
                 mean = np.mean(rows, axis=0)
                 print(f"  {f'{main} {pairs}':<22}{n:>5}{'yes' if window else 'no':>8}", end="")
                 print(f"{mean[0]:>7.2f}{mean[1]:>7.2f}{mean[2]:>9.2f}{mean[3]:>10.2f}", flush=True)
-    return float(np.mean(rejected))
+    return rejected
 
 
 def tables(folder: Path) -> None:
@@ -160,12 +161,13 @@ def main() -> None:
     rng = np.random.default_rng(0)
     print("Planted truths, and how often 95% intervals hold them\n")
     worst = agreement(200 if options.quick else 1_000, rng)
-    rejected = additive(6 if options.quick else 40, rng)
+    tests = additive(6 if options.quick else 40, rng)
     if options.table is not None:
         tables(options.table)
-    print(
-        f"\n  worst coverage of agreement {worst:.3f}; additive surfaces rejected {rejected:.3f}\n"
-    )
+    rejected = float(np.mean(tests))
+    most = 0.05 + 3 * float(np.sqrt(0.05 * 0.95 / len(tests)))
+    print(f"\n  worst coverage of agreement {worst:.3f}")
+    print(f"  of {len(tests)} additive surfaces {rejected:.3f} rejected at 0.05\n")
     print(
         json.dumps(
             {
@@ -173,8 +175,11 @@ def main() -> None:
                 "figure": round(worst, 3),
                 "unit": "coverage",
                 "target": TARGET,
-                "holds": worst >= TARGET and rejected <= 0.12,
-                "detail": {"additive_rejected": round(rejected, 3)},
+                "holds": worst >= TARGET and rejected <= most,
+                "detail": {
+                    "additive_rejected": round(rejected, 3),
+                    "additive_surfaces": len(tests),
+                },
             }
         )
     )
