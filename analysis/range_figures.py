@@ -45,6 +45,8 @@ _SMALL = _STYLE | {
     "savefig.dpi": 300,
 }
 _DOTS, _BEST, _GRAY = _COLORS[0], _COLORS[1], "#666666"
+_FEW = 12
+"""Values of a parameter whose dots are spread sideways."""
 _NARROW = 8
 """Panels that one column has room for, two side by side."""
 
@@ -125,7 +127,8 @@ def _number(value: float) -> str:
 
 
 def _top(errors: Any) -> float:
-    low, high, last = errors.min(), np.percentile(errors, 98), errors.max()
+    low, last = errors.min(), errors.max()
+    high = np.percentile(errors, 98, method="lower")  # one of few networks may be far off
     return float(last if last - low <= 1.5 * (high - low) else high)
 
 
@@ -141,7 +144,7 @@ def _spread(x: Any, distinct: Any, logarithmic: bool) -> tuple[Any, tuple[float,
     ends = np.asarray(place(distinct[[0, -1]]), dtype=float)
     wide = float(ends[1] - ends[0]) or 1.0
     step = wide / 30
-    if 1 < len(distinct) <= 12:
+    if 1 < len(distinct) <= _FEW:
         # The golden ratio spreads any number of dots evenly.
         step = 0.3 * float(np.diff(place(distinct)).min())
         at = at + step * (np.arange(len(at)) * 0.618034 % 1 - 0.5) * 1.6
@@ -157,14 +160,14 @@ def _widened(
     back = np.exp2 if logarithmic else np.asarray
     span = float(place(right) - place(left))
     step = span / 150
-    if 1 < len(distinct) <= 12:
+    if 1 < len(distinct) <= _FEW:
         step = 0.3 * float(np.diff(place(distinct)).min())
     return float(back(place(low) - step)), float(back(place(high) + step))
 
 
 def _ticks(ax: Axes, distinct: Any, left: float, right: float, logarithmic: bool) -> None:
-    if len(distinct) <= 6:
-        ax.xaxis.set_major_locator(FixedLocator(distinct.tolist()))
+    if len(distinct) <= _FEW:
+        ax.xaxis.set_major_locator(FixedLocator(distinct[:: -(-len(distinct) // 6)].tolist()))
     elif logarithmic:
         first, last = int(np.ceil(np.log2(left))), int(np.floor(np.log2(right)))
         ax.xaxis.set_major_locator(
