@@ -42,6 +42,10 @@ COMMANDS: dict[str, Command] = {
         "search.commands:sweep", "Train the population of a sweep file; the same command resumes."
     ),
     "edf": Command("analysis.commands:edf", "Draw the error distributions of runs."),
+    "ranges": Command(
+        "analysis.ranges_command:ranges",
+        "Which parameters the good networks have, and which of them matter.",
+    ),
     "export": Command(
         "analysis.commands:export", "Write a network, or the best of a run, for a library."
     ),
