@@ -163,7 +163,7 @@ def _compare_so_far(
         )
         return
     print(_sentence(names, chosen, result, "holds however often one looks"))
-    if result.decided_at is not None:
+    if result.verdict != "undecided":
         print(f"decided after {result.decided_at} pairs")
     elif result.more_pairs is not None:
         print(f"about {result.more_pairs} more pairs would decide it, if they are like these")

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from analysis.expected_best import best_variance, expected_best
 from analysis.intervals import (
+    BEST_OF_SHARE,
     Interval,
     Sample,
     best_difference,
@@ -19,7 +20,7 @@ from analysis.intervals import (
     mean_variance,
     quantile,
     quantile_difference,
-    quantile_limits,
+    quantile_variance,
 )
 from anynet.errors import InputError
 
@@ -178,12 +179,11 @@ def estimate(of: Sample, statistic: Statistic) -> float:
 
 
 def variance(of: Sample, statistic: Statistic) -> float:
-    """Estimated variance of `estimate`, for planning: of a quantile from its 95% limits."""
+    """Estimated variance of `estimate`. Raises InputError for a best of more than n / 3."""
     if statistic.kind == "quantile":
-        low, high = quantile_limits(of, statistic.value, 0.05)
-        return ((high - low) / (2 * 1.96)) ** 2
+        return quantile_variance(of, statistic.value)
     if statistic.kind == "best_of":
-        if 3 * statistic.value > len(of.errors):
+        if BEST_OF_SHARE * statistic.value > len(of.errors):
             raise InputError(
                 f"statistic: best_of:{statistic.value:g} needs three times as many networks to "
                 f"say how much it varies, and a population has {len(of.errors)}"

@@ -17,6 +17,9 @@ from analysis.expected_best import best_variance, expected_best
 
 Floats = npt.NDArray[np.float64]
 
+BEST_OF_SHARE = 3
+"""The best of m has an interval where there are so many times m networks."""
+
 TINY = 1e-9
 """Points of error; differences below it are rounding."""
 
@@ -68,23 +71,28 @@ def quantile(sample: Sample, share: float) -> float:
     return float(values[first] + values[min(second, len(values) - 1)]) / 2
 
 
-def quantile_limits(sample: Sample, share: float, alpha: float) -> tuple[float, float]:
-    """Limits of a quantile that hold for every distribution, ties and lumps too.
+def quantile_limits(sample: Sample, share: float) -> tuple[Floats, Floats]:
+    """What the quantile may be, and with which chance, shape (k,) each.
 
-    Clopper-Pearson limits of `share`, read off the EDF (Woodruff 1952); weights enter through
-    the effective number of networks (Korn and Graubard 1998). Where the EDF ends, 0 and 100.
+    R of the n networks lie below the quantile, R binomial: so it is at least the R-th error and
+    at most the next, exactly, for every distribution with ties and lumps. Of both ends each has
+    half the chance (as in a mid p value). 0 and 100 stand before the first and behind the last.
+    Weights enter through the effective number of networks (Korn and Graubard 1998).
     """
     values, reached = _distribution(sample)
-    n = sample.effective
-    least = stats.beta.ppf(alpha / 2, n * share, n * (1 - share) + 1)
-    most = stats.beta.ppf(1 - alpha / 2, n * share + 1, n * (1 - share))
-    low = values[np.searchsorted(reached, least - TINY)]
-    high = values[min(np.searchsorted(reached, most + TINY, side="right"), len(values) - 1)]
-    # Where all networks may well lie on one side of it, a quantile has no limit on the other.
-    return (
-        float(low) if (1 - share) ** n <= alpha / 2 else 0.0,
-        float(high) if share**n <= alpha / 2 else 100.0,
-    )
+    n = round(sample.effective)
+    rank = np.arange(n + 2)
+    inner = np.searchsorted(reached, np.clip(rank, 1, n) / n - TINY)
+    ends = np.where(rank < 1, 0.0, np.where(rank > n, 100.0, values[inner]))
+    chance = np.convolve(stats.binom.pmf(rank[:-1], n, share), [0.5, 0.5])
+    kept = chance > 1e-12
+    return ends[kept], chance[kept] / chance[kept].sum()
+
+
+def quantile_variance(sample: Sample, share: float) -> float:
+    """Estimated variance of `quantile` (like Maritz and Jarrett 1978, by ranks)."""
+    ends, chance = quantile_limits(sample, share)
+    return float(chance @ (ends - chance @ ends) ** 2)
 
 
 def mean_difference(
@@ -123,29 +131,22 @@ def mean_difference(
 
 
 def quantile_difference(a: Sample, b: Sample, share: float, alpha: float) -> Interval:
-    """Quantile of b minus that of a, from the limits of both (MOVER, Zou and Donner 2008)."""
-    at_a, at_b = quantile(a, share), quantile(b, share)
-    difference = at_b - at_a
+    """Quantile of b minus that of a, by convolution of the limits of both.
 
-    def limits(level: float) -> tuple[float, float]:
-        low_a, high_a = quantile_limits(a, share, level)
-        low_b, high_b = quantile_limits(b, share, level)
-        return (
-            difference - float(np.hypot(at_b - low_b, high_a - at_a)),
-            difference + float(np.hypot(high_b - at_b, at_a - low_a)),
-        )
-
-    def includes_zero(level: float) -> bool:
-        low, high = limits(level)
-        return low <= TINY and high >= -TINY
-
-    low, high = (0.0 if abs(limit) <= TINY else limit for limit in limits(alpha))
-    if abs(difference) <= TINY:
-        p_value = 1.0
-    else:  # the levels below p include 0; on which side of it alpha lies is known exactly
-        start, end = (alpha, 1.0) if includes_zero(alpha) else (1e-12, alpha)
-        p_value = _boundary(lambda level: not includes_zero(level), end, start)
-    return Interval(difference, low, high, p_value)
+    Adding half-widths in squares instead (MOVER) leaves out the truth in up to a quarter of
+    samples where one EDF jumps at that share and the other is smooth.
+    """
+    ends_a, chance_a = quantile_limits(a, share)
+    ends_b, chance_b = quantile_limits(b, share)
+    chance = np.outer(chance_b, chance_a).ravel()
+    ends = np.subtract.outer(ends_b, ends_a).ravel()
+    tails = chance[ends <= TINY].sum(), chance[ends >= -TINY].sum()
+    return Interval(
+        quantile(b, share) - quantile(a, share),
+        -_upper(-ends, chance, alpha / 2),
+        _upper(ends, chance, alpha / 2),
+        min(1.0, 2 * float(min(tails))),
+    )
 
 
 def best_difference(a: Sample, b: Sample, m: int, alpha: float) -> Interval:
@@ -155,7 +156,7 @@ def best_difference(a: Sample, b: Sample, m: int, alpha: float) -> Interval:
     the interval is then everything.
     """
     difference = expected_best(b.errors, m, b.weights) - expected_best(a.errors, m, a.weights)
-    if 3 * m > min(a.effective, b.effective):
+    if BEST_OF_SHARE * m > min(a.effective, b.effective):
         return Interval(difference, -100.0, 100.0, 1.0)
     of_a, of_b = (best_variance(one.errors, m, one.weights) for one in (a, b))
     error, freedom = float(np.sqrt(of_a + of_b)), _freedom(a, b, of_a, of_b)
@@ -250,6 +251,14 @@ def _two_sided(difference: float, error: float, freedom: float) -> float:
     if abs(difference) <= TINY:
         return 1.0
     return float(2 * stats.t.sf(abs(difference) / error, freedom)) if error > 0 else 0.0
+
+
+def _upper(values: Floats, chance: Floats, level: float) -> float:
+    """The largest value that, with those above it, has a chance of more than `level`."""
+    order = np.argsort(-values, kind="stable")
+    place = int(np.searchsorted(np.cumsum(chance[order]), level, side="right"))
+    value = float(values[order][min(place, len(order) - 1)])
+    return 0.0 if abs(value) <= TINY else value
 
 
 def _boundary(inside: Callable[[float], bool], within: float, outside: float) -> float:

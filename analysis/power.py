@@ -10,6 +10,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from analysis.comparison import Comparison, parse_statistic, sample, variance
+from analysis.intervals import BEST_OF_SHARE
 from anynet.errors import InputError
 
 _MOST = 10_000_000
@@ -42,7 +43,13 @@ def networks_needed(
         raise InputError(f"delta: {delta:g} must be above 0 points of error")
     spread = _scaled_variance("a", a, statistic)
     spread += spread if b is None else _scaled_variance("b", b, statistic)
-    return _least(lambda n: spread / n, lambda n: 2 * n - 2, abs(effect), delta, power, confidence)
+    needed = _least(
+        lambda n: spread / n, lambda n: 2 * n - 2, abs(effect), delta, power, confidence
+    )
+    chosen = parse_statistic(statistic)
+    if needed is None or chosen.kind != "best_of":
+        return needed
+    return max(needed, BEST_OF_SHARE * int(chosen.value))
 
 
 def more_networks(comparison: Comparison, power: float = 0.8) -> tuple[int, int] | None:

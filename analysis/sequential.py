@@ -43,7 +43,7 @@ class Sequential:
     verdict: Verdict
     pairs: int
     decided_at: int | None
-    """Pairs after which it was decided: a sweep could have stopped there."""
+    """Pairs after which it was first decided: a sweep could have stopped there."""
     more_pairs: int | None
     """How many more would decide it if pairs go on as they were; None where no number does."""
     delta: float | None
@@ -130,7 +130,7 @@ def sequential_compare(
         high,
         verdict,
         pairs,
-        min(known) if known and verdict != "undecided" else None,
+        min(known, default=None),
         more,
         delta,
         confidence,
