@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -22,6 +23,7 @@ from analysis.power import more_networks
 from analysis.results import load_runs, planned_names
 from analysis.sequential import Sequential, complete_prefix, sequential_compare
 from anynet.errors import InputError
+from anynet.files import read_text
 from anynet.terminal import print_json, print_table
 
 POWER = 0.8
@@ -65,6 +67,7 @@ def compare(
     frames = _populations(populations)
     both = edfs_by_population(pd.concat(frames))
     _check(frames, both)
+    _say_other_images(frames)
     if sequential:
         _compare_so_far(frames, both, chosen, delta, confidence, json)
     else:
@@ -244,6 +247,18 @@ def _in_order(frame: pd.DataFrame) -> list[float]:
     if planned is None:
         raise InputError(f"{run}: has no population.jsonl, which gives the order of its networks")
     return complete_prefix(planned, dict(zip(frame["trial"], frame["error"], strict=True)))
+
+
+def _say_other_images(frames: Sequence[pd.DataFrame]) -> None:
+    """Say on standard error that errors were measured on different images."""
+    runs = [Path(str(frame.iloc[0]["run"])) for frame in frames]
+    data = [run / "data.yaml" for run in runs]
+    if all(path.exists() for path in data) and len({read_text(path) for path in data}) > 1:
+        print(
+            f"anynet: {runs[0]}, {runs[1]}: trained on other images (data.yaml differs); "
+            "the difference may be that of the images",
+            file=sys.stderr,
+        )
 
 
 def _say_going(frame: pd.DataFrame) -> None:

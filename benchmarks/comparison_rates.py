@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -55,7 +56,7 @@ class Rates:
     """Rates as they are measured, each held against what it may be."""
 
     def __init__(self) -> None:
-        self.rows: list[dict[str, object]] = []
+        self.rows: list[dict[str, Any]] = []
 
     def add(self, what: str, rate: float, target: float, n: int, *, at_least: bool = False) -> None:
         """A rate of n repetitions; 3 standard errors of the target are left to chance."""
@@ -229,7 +230,7 @@ def ladder(rates: Rates, repetitions: int) -> None:
             if method == "spending":
                 false += any(one <= rung_alpha(0.05, k) for k, one in enumerate(p, start=1))
             else:
-                false += bool((adjust(p, method) <= 0.05).any())  # type: ignore[arg-type]
+                false += bool((adjust(p, method) <= 0.05).any())
         rates.add(
             f"ladder of 5 equal rungs, {method}: any call", false / repetitions, 0.05, repetitions
         )
@@ -284,7 +285,7 @@ def main() -> None:
     best_of(rates, whole, name, repetitions)
     at_five = [r for r in rates.rows if str(r["what"]).endswith("<= 0.05")]
     failing = [str(r["what"]) for r in rates.rows if not r["holds"]]
-    worst = max(float(r["rate"]) for r in at_five)  # type: ignore[arg-type]
+    worst = max(float(r["rate"]) for r in at_five)
     result = {
         "name": "comparison_rates",
         "figure": worst,
