@@ -107,8 +107,9 @@ def mean_difference(
     differ, the tail of one population says little about that of the other.
     """
     difference = mean(b) - mean(a)
-    error = float(np.sqrt(mean_variance(a) + mean_variance(b)))
-    freedom = _freedom(a, b, mean_variance(a), mean_variance(b))
+    of_a, of_b = mean_variance(a), mean_variance(b)
+    error = float(np.sqrt(of_a + of_b))
+    freedom = _freedom(of_a, of_b, *(max(one.effective - 1, 1.0) for one in (a, b)))
     half = error * float(stats.t.isf(alpha / 2, freedom))
     welch = _two_sided(difference, error, freedom)
     tails = _PermutationTails(a, b, rng, permutations)
@@ -152,18 +153,20 @@ def quantile_difference(a: Sample, b: Sample, share: float, alpha: float) -> Int
 def best_difference(a: Sample, b: Sample, m: int, alpha: float) -> Interval:
     """Expected best of m of b minus that of a, by jackknife and Student's t.
 
-    Where m exceeds a third of either population, too few subsets say how much it varies:
-    the interval is then everything.
+    The best of m rests on the n / m best networks or so, and the jackknife's variance on no
+    more: it has 1.5 n / m - 1 degrees of freedom. (With n - 1, equal populations of 40 and 400
+    are called different in 8% of samples at m = 10.) Where m exceeds a third of either
+    population the interval is everything.
     """
     difference = expected_best(b.errors, m, b.weights) - expected_best(a.errors, m, a.weights)
     if BEST_OF_SHARE * m > min(a.effective, b.effective):
         return Interval(difference, -100.0, 100.0, 1.0)
     of_a, of_b = (best_variance(one.errors, m, one.weights) for one in (a, b))
-    error, freedom = float(np.sqrt(of_a + of_b)), _freedom(a, b, of_a, of_b)
+    freedom = _freedom(of_a, of_b, *(1.5 * one.effective / m - 1 for one in (a, b)))
+    error = float(np.sqrt(of_a + of_b))
     half = error * float(stats.t.isf(alpha / 2, freedom))
-    return Interval(
-        difference, difference - half, difference + half, _two_sided(difference, error, freedom)
-    )
+    p_value = _two_sided(difference, error, freedom)
+    return Interval(difference, difference - half, difference + half, p_value)
 
 
 class _PermutationTails:
@@ -238,12 +241,12 @@ def _distribution(sample: Sample) -> tuple[Floats, Floats]:
     return sample.errors[order], reached / reached[-1]
 
 
-def _freedom(a: Sample, b: Sample, variance_a: float, variance_b: float) -> float:
-    """Degrees of freedom of Welch and Satterthwaite."""
+def _freedom(variance_a: float, variance_b: float, freedom_a: float, freedom_b: float) -> float:
+    """Degrees of freedom of a sum of variances (Welch and Satterthwaite)."""
     if variance_a + variance_b == 0:
-        return a.effective + b.effective - 2
-    of_a, of_b = max(a.effective - 1, 1.0), max(b.effective - 1, 1.0)
-    return (variance_a + variance_b) ** 2 / (variance_a**2 / of_a + variance_b**2 / of_b)
+        return freedom_a + freedom_b
+    shares = variance_a**2 / freedom_a + variance_b**2 / freedom_b
+    return (variance_a + variance_b) ** 2 / shares
 
 
 def _two_sided(difference: float, error: float, freedom: float) -> float:

@@ -43,13 +43,14 @@ def networks_needed(
         raise InputError(f"delta: {delta:g} must be above 0 points of error")
     spread = _scaled_variance("a", a, statistic)
     spread += spread if b is None else _scaled_variance("b", b, statistic)
-    needed = _least(
-        lambda n: spread / n, lambda n: 2 * n - 2, abs(effect), delta, power, confidence
-    )
     chosen = parse_statistic(statistic)
-    if needed is None or chosen.kind != "best_of":
-        return needed
-    return max(needed, BEST_OF_SHARE * int(chosen.value))
+    fewest = BEST_OF_SHARE * int(chosen.value) if chosen.kind == "best_of" else 2
+
+    def freedom(n: int) -> float:
+        return 2 * (1.5 * n / chosen.value - 1) if chosen.kind == "best_of" else 2 * n - 2
+
+    needed = _least(lambda n: spread / n, freedom, abs(effect), delta, power, confidence)
+    return None if needed is None else max(needed, fewest)
 
 
 def more_networks(comparison: Comparison, power: float = 0.8) -> tuple[int, int] | None:
@@ -96,7 +97,7 @@ def _scaled_variance(name: str, given: npt.ArrayLike, statistic: str) -> float:
 
 def _least(
     variance: Callable[[int], float],
-    freedom: Callable[[int], int],
+    freedom: Callable[[int], float],
     effect: float,
     delta: float | None,
     power: float,
