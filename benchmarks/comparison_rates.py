@@ -202,7 +202,7 @@ def coverage(rates: Rates, repetitions: int) -> None:
                 if statistic == "mean":
                     rates.check(what + " (no claim)", f"{100 * rate:.1f}%", True)
                 else:
-                    rates.add(what, rate, 0.06 if statistic == "best_of:10" else 0.05, repetitions)
+                    rates.add(what, rate, 0.05, repetitions)
 
 
 def _truth(errors: np.ndarray, statistic: str) -> float:
@@ -217,7 +217,7 @@ def _truth(errors: np.ndarray, statistic: str) -> float:
 
 
 def ladder(rates: Rates, repetitions: int) -> None:
-    """Five equal spaces, each compared with the next: any call of a difference is false."""
+    """Six equal spaces, each compared with the next: any call of a difference is false."""
     for method in ("holm", "fixed_sequence", "spending"):
         rng = np.random.default_rng(10)
         false = 0
