@@ -14,6 +14,8 @@ from analysis.intervals import BEST_OF_SHARE
 from anynet.errors import InputError
 
 _MOST = 10_000_000
+_WIDER = 1.01
+"""Limits of a mean against Student's t: the wider of two ends, one of them with random error."""
 
 
 def networks_needed(
@@ -109,7 +111,7 @@ def _least(
         error = math.sqrt(variance(n))
         if error == 0:
             return True
-        half = float(stats.t.isf((1 - confidence) / 2, max(freedom(n), 1)))
+        half = _WIDER * float(stats.t.isf((1 - confidence) / 2, max(freedom(n), 1)))
         different = float(stats.norm.sf(half - effect / error))
         if effect > 0 and different >= power:
             return True

@@ -137,7 +137,9 @@ def planning(rates: Rates, repetitions: int) -> None:
         assert n is not None
         rng = np.random.default_rng(4)
         words = [
-            compare(skewed(n, rng), skewed(n, rng), delta=delta, permutations=PERMUTATIONS).verdict
+            compare(
+                skewed(n, rng), skewed(n, rng), delta=delta, permutations=2 * PERMUTATIONS + 1
+            ).verdict
             for _ in range(repetitions)
         ]
         found = words.count("equivalent") / repetitions
@@ -146,7 +148,10 @@ def planning(rates: Rates, repetitions: int) -> None:
         rng = np.random.default_rng(5)
         words = [
             compare(
-                skewed(n, rng), skewed(n, rng) + delta, delta=delta, permutations=PERMUTATIONS
+                skewed(n, rng),
+                skewed(n, rng) + delta,
+                delta=delta,
+                permutations=2 * PERMUTATIONS + 1,
             ).verdict
             for _ in range(repetitions)
         ]
@@ -156,7 +161,9 @@ def planning(rates: Rates, repetitions: int) -> None:
         assert n is not None
         rng = np.random.default_rng(6)
         words = [
-            compare(skewed(n, rng), skewed(n, rng) + delta, permutations=PERMUTATIONS).verdict
+            compare(
+                skewed(n, rng), skewed(n, rng) + delta, permutations=2 * PERMUTATIONS + 1
+            ).verdict
             for _ in range(repetitions)
         ]
         what = f"power: apart by a third of a deviation, n = {n}: better"
@@ -170,7 +177,7 @@ def planning(rates: Rates, repetitions: int) -> None:
             assert n is not None
             sizes.append(n)
             a, b = skewed(n, rng), skewed(n, rng) + 0.7
-            one = compare(a, b, statistic=statistic, permutations=PERMUTATIONS)
+            one = compare(a, b, statistic=statistic, permutations=2 * PERMUTATIONS + 1)
             found += one.verdict == "better"
         # A pilot is a sample itself: some plans are too small, and 5 points are left to that.
         what = (

@@ -139,7 +139,7 @@ def test_equal_populations_are_called_different_in_at_most_five_percent_of_sweep
 def test_fifty_looks_one_after_another(planted):
     rng = np.random.default_rng(9)
     ever = fixed = 0
-    for _ in range(200):
+    for _ in range(50):
         a, b = planted.tied(250, rng), planted.tied(250, rng)
         looks = [sequential_compare(a[:n], b[:n]) for n in range(5, 251, 5)]
         different = [one.verdict in ("better", "worse") for one in looks]
@@ -147,8 +147,8 @@ def test_fifty_looks_one_after_another(planted):
         ever += any(different)
         ends = [(b[:n] - a[:n]) for n in range(5, 251, 5)]
         fixed += any(abs(d.mean()) > 1.96 * d.std(ddof=1) / np.sqrt(len(d)) for d in ends)
-    assert ever / 200 <= 0.064 + 0.03
-    assert fixed / 200 > 0.2  # what looking 50 times does to an ordinary interval
+    assert ever <= 6
+    assert fixed > 10  # what looking 50 times does to an ordinary interval
 
 
 @pytest.mark.slow
