@@ -75,7 +75,7 @@ def dominance(a: Sample, b: Sample, confidence: float = 0.95) -> Dominance:
     level (with weights by its large-sample form and the effective number of networks).
     """
     curves = _curves(a, b)
-    lead_a, lead_b = (max(float((sign * curves.lead).max()), 0.0) for sign in (1, -1))
+    lead_a, lead_b = (max(0.0, float((sign * curves.lead).max())) for sign in (1, -1))
     mixed = (curves.of_a + curves.of_b) / 2
     scores = _scores(a, b, curves)[(mixed >= 0.1) & (mixed <= 0.9)]
     critical = float(stats.norm.isf(1 - confidence))
@@ -85,8 +85,9 @@ def dominance(a: Sample, b: Sample, confidence: float = 0.95) -> Dominance:
     elif len(scores) and scores.max() < -critical:
         order = "B dominates"
     else:
-        p_a, p_b = _one_sided(a, b, curves.ends, lead_a), _one_sided(b, a, curves.ends, lead_b)
-        if max(p_a, p_b) <= (1 - confidence) / 2:
+        level = (1 - confidence) / 2
+        sides = sorted([(lead_a, a, b), (lead_b, b, a)], key=lambda side: side[0])
+        if all(_one_sided(x, y, curves.ends, lead) <= level for lead, x, y in sides):
             order = "cross"
     return Dominance(order, lead_a, lead_b, confidence)
 
@@ -143,6 +144,7 @@ def _path_share(
         of_a = chance * (n_a - count) / left
         chance = chance - of_a
         chance[1:] += of_a[:-1]
+        chance[chance < 1e-200] = 0.0  # numbers near the smallest there are take many times longer
         if level_ends[step]:
             apart = count / n_a - (step - count) / n_b
             far = (np.abs(apart) if two_sided else apart) >= distance - 1e-9
