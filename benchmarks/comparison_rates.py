@@ -273,7 +273,7 @@ def main() -> None:
     parser.add_argument("--table", type=Path, help="nas-bench-macro_cifar10.json")
     arguments = parser.parse_args()
     quick = arguments.quick
-    repetitions = 120 if quick else 1000
+    repetitions = 90 if quick else 1000
     start = time.perf_counter()
     draws = {name: PLANTED[name] for name in (("tied", "diverging") if quick else PLANTED)}
     whole, name = heavy(2000, np.random.default_rng(0)), "a planted population"
