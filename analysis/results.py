@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import pandas as pd
 
 from anynet.errors import InputError
@@ -25,6 +26,7 @@ COLUMNS: dict[str, str] = {
     "activations": "outputs of conv, pooling and linear layers",
     "seconds": "seconds of training",
     "baseline": "its name, where it belongs to no space but stands beside them",
+    "adaptive": "whether an optimizer chose the network: such trials are no population",
     "reason": "why it diverged, stopped or failed",
     "drawn": "the settings as sampled (dict)",
     "network": "the resolved network (Network, or a baseline's Reference)",
@@ -66,6 +68,30 @@ def planned_trials(run: str | os.PathLike[str]) -> int | None:
             return sum(1 for _ in file)
     except OSError:
         return None
+
+
+def planned_names(run: str | os.PathLike[str]) -> dict[str, list[str]]:
+    """Names of the trials that a run is to have, by space, in the order they were drawn.
+
+    Empty where its folder does not say. Raises InputError for a line that is no network.
+    """
+    path = Path(run) / "population.jsonl"
+    names: dict[str, list[str]] = {}
+    lines = read_text(path).splitlines() if path.exists() else []
+    for number, line in enumerate(lines, start=1):
+        try:
+            planned = msgspec.json.decode(line, type=_Planned)
+        except msgspec.MsgspecError as error:
+            raise InputError(f"{path}: line {number}: not a network to train: {error}") from None
+        names.setdefault(planned.space, []).append(planned.trial)
+    return names
+
+
+class _Planned(msgspec.Struct):
+    """What a line of `population.jsonl` is read for."""
+
+    trial: str
+    space: str
 
 
 def run_resolution(run: str | os.PathLike[str]) -> int | None:

@@ -41,6 +41,10 @@ COMMANDS: dict[str, Command] = {
         "search.commands:sweep", "Train the population of a sweep file; the same command resumes."
     ),
     "edf": Command("analysis.commands:edf", "Draw the error distributions of runs."),
+    "compare": Command(
+        "analysis.compare_command:compare",
+        "Which of two populations is better, by how much, and how sure that is.",
+    ),
     "export": Command(
         "analysis.commands:export", "Write a network, or the best of a run, for a library."
     ),
