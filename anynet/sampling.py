@@ -49,6 +49,8 @@ PLURAL = {
     "reduce_3x3": "reduces_3x3",
     "reduce_5x5": "reduces_5x5",
 }
+SINGULAR = {plural: name for name, plural in PLURAL.items()}
+"""A setting of one stage, by the name that columns of it have (`widths`: `width`)."""
 _WHOLE = {"depths", "widths", *(PLURAL[name] for name in WHOLE_SETTINGS)}
 
 
