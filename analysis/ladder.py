@@ -11,6 +11,7 @@ from typing import Literal
 
 from analysis.comparison import Comparison, compare
 from analysis.constraints import Candidate, Observed, Screening, candidates, screen
+from analysis.pooling import same_draws
 from analysis.power import networks_needed
 from anynet.errors import InputError
 from anynet.space import DesignSpace
@@ -125,12 +126,15 @@ def promising(
     Those that promise to be better come first, by how much; then what leaves out most. What
     looks worse, and what leaves out too little without being better, is not among them. Nor is a
     setting that all stages share, as long as an order of it, which says less, promises to be
-    better: whether it is equal beyond that is the next question.
+    better: whether it is equal beyond that is the next question. What was asked for (`extra`)
+    comes last, whatever it promises.
     """
     better: list[tuple[float, Candidate, Screening]] = []
     smaller: list[tuple[float, Candidate, Screening]] = []
-    for candidate in [*candidates(observed), *extra(observed)]:
-        if candidate.tag in tried:
+    asked = [(candidate, screen(candidate, observed)) for candidate in extra(observed)]
+    asked = [(candidate, found) for candidate, found in asked if candidate.tag not in tried]
+    for candidate in candidates(observed):
+        if candidate.tag in tried or any(same_draws(candidate.space, c.space) for c, _ in asked):
             continue
         found = screen(candidate, observed)
         if found.method == "none" or found.low > 0:
@@ -141,11 +145,12 @@ def promising(
             smaller.append((-candidate.shrinkage, candidate, found))
     ordered = sorted(better, key=_first) + sorted(smaller, key=_first)
     in_order = {c.parameter for _, c, _ in better if c.kind == "order"}
-    return [
+    suggested = [
         (candidate, found)
         for _, candidate, found in ordered
         if not (candidate.kind == "shared" and candidate.parameter in in_order)
     ]
+    return suggested + sorted(asked, key=lambda row: row[1].effect)
 
 
 def _first(row: tuple[float, Candidate, Screening]) -> float:

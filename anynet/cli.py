@@ -45,6 +45,10 @@ COMMANDS: dict[str, Command] = {
         "analysis.compare_command:compare",
         "Which of two populations is better, by how much, and how sure that is.",
     ),
+    "derive": Command(
+        "analysis.derive_command:derive",
+        "Constraints that the evidence of runs supports, and the space they leave.",
+    ),
     "export": Command(
         "analysis.commands:export", "Write a network, or the best of a run, for a library."
     ),
