@@ -22,8 +22,9 @@ from analysis.ranges import BestRange, best_ranges
 from anynet.choices import DEFAULTS
 from anynet.errors import InputError
 from anynet.line_fit import DEEPEST, fit_lines
+from anynet.ranges import Range
 from anynet.sampling import PLURAL, Population
-from anynet.space import Constraint, DesignSpace, LineRanges, Parameter, Range, tabulate
+from anynet.space import Constraint, DesignSpace, LineRanges, Parameter
 
 Floats = npt.NDArray[np.float64]
 Kind = Literal["shared", "order", "range", "line", "limit"]
@@ -66,6 +67,11 @@ class Observed:
                 found[rows] = fit_lines(self.depths[rows], self.widths[rows]).e_fit
             self.fits["e_fit"] = found
         return self.fits["e_fit"]
+
+    @property
+    def weighted(self) -> Floats:
+        """The weights (n,), equal ones where none are given."""
+        return np.ones(len(self)) if self.weights is None else self.weights
 
     def setting(self, parameter: str) -> Floats:
         """The drawn values of a setting: (n, stages), or (n, 1) of a space with a line."""
@@ -161,7 +167,7 @@ def screen(candidate: Candidate, observed: Observed) -> Screening:
             permutations=199,
         )
         # All are the two parts together: so much of the difference between the parts.
-        w = np.ones(n) if weights is None else weights
+        w = observed.weighted
         outside = float(w[~satisfied].sum() / w.sum())
         return Screening(
             inside,
@@ -177,7 +183,7 @@ def screen(candidate: Candidate, observed: Observed) -> Screening:
         candidate.distance[known],
         observed.errors[known],
         inside,
-        np.ones(int(known.sum())) if weights is None else weights[known],
+        observed.weighted[known],
     )
 
 
@@ -240,7 +246,7 @@ def _line(observed: Observed) -> Candidate | None:
         return None
     domains = {name: getattr(space, name) for name in shared}
     constants = {name: getattr(space, name) for name in space.constants}
-    widths, depths = tabulate(space.width).values, tabulate(space.depth).values  # type: ignore[arg-type]
+    widths, depths = space.tables["width"].values, space.tables["depth"].values
     stages = len(space.strides)
     top = float(min(256, 8 * (widths.max() // 8)))
     deepest = float(min(DEEPEST - 1, depths.max() * stages))
@@ -295,7 +301,7 @@ def _ranges(observed: Observed) -> Iterator[Candidate]:
     for name, best in found.items():
         if best.chance is None or best.chance > CHANCE:
             continue
-        values = tabulate(space._domains()[name]).values
+        values = space.tables[name].values
         low = best.low if best.low > values.min() else None
         high = best.high if best.high < values.max() else None
         if low is None and high is None:

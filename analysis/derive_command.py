@@ -14,7 +14,8 @@ from cyclopts import Parameter
 from msgspec import to_builtins
 from msgspec.structs import replace
 
-from analysis.constraints import ENOUGH, Candidate, Observed
+from analysis.constraints import ENOUGH, Candidate, Kind, Observed
+from analysis.edf import populations
 from analysis.evidence import ladder_data, ladder_words
 from analysis.ladder import DECISIONS, Ladder, Rules, climb
 from analysis.pooling import same_draws
@@ -137,23 +138,22 @@ def _samples(runs: Sequence[Path], settings: Sequence[Setting]) -> list[Observed
 
 
 def _observed(space: DesignSpace, rows: pd.DataFrame, run: str) -> Observed:
-    if rows["adaptive"].any():
-        raise InputError(f"{run}: {space.name}: was chosen by an optimizer, and is no population")
-    lengths = sorted(rows["epochs"].unique().tolist())
-    if len(lengths) > 1:
-        raise InputError(f"{run}: {space.name}: trainings of {lengths} epochs are not one sample")
-    rows = rows[rows["error"].notna()]
-    if len(rows) < 2:
-        raise InputError(f"{run}: {space.name}: {len(rows)} networks with an error, 2 at least")
-    drawn = rows["drawn"].tolist()
-    networks = rows["network"].tolist()
+    """The networks of a population that have an error at its longest training."""
+    (population,) = populations(rows)
+    networks = population.networks[population.networks["error"].notna()].set_index("trial")
+    if len(networks) < 2:
+        raise InputError(f"{run}: {space.name}: {len(networks)} networks with an error, 2 at least")
+    rows = rows.drop_duplicates("trial").set_index("trial").loc[networks.index]
+    drawn, built = rows["drawn"].tolist(), rows["network"].tolist()
+    weights = networks["weight"].to_numpy()
     return Observed(
         space,
         {name: np.array([settings[name] for settings in drawn]) for name in drawn[0]},
-        np.array([network.depths for network in networks]),
-        np.array([network.widths for network in networks]),
+        np.array([network.depths for network in built]),
+        np.array([network.widths for network in built]),
         {name: rows[name].to_numpy() for name in ("params", "flops", "activations")},
-        rows["error"].to_numpy(),
+        networks["error"].to_numpy(),
+        None if (weights == 1).all() else weights,
     )
 
 
@@ -167,6 +167,9 @@ def _joined(one: Observed, other: Observed) -> Observed:
         widths=np.concatenate([s.widths for s in both]),
         costs={name: np.concatenate([s.costs[name] for s in both]) for name in one.costs},
         errors=np.concatenate([s.errors for s in both]),
+        weights=None
+        if one.weights is None and other.weights is None
+        else np.concatenate([s.weighted for s in both]),
         fits={},
     )
 
@@ -203,15 +206,9 @@ def _as_candidate(observed: Observed, other: DesignSpace) -> Candidate | None:
         distance, words = np.where(inside, 0.0, 1.0), f"the constraints of {other.name}"
     else:
         return None
-    kind = "line" if space.line is None and other.line is not None else "order"
-    return Candidate(
-        f"space:{other.name}",
-        kind,
-        words,
-        other,
-        distance,
-        space.size / other.size,  # type: ignore[arg-type]
-    )
+    kind: Kind = "line" if space.line is None and other.line is not None else "order"
+    shrinkage = space.size / other.size
+    return Candidate(f"space:{other.name}", kind, words, other, distance, shrinkage)
 
 
 def _as_drawn(settings: Sequence[Setting], space: DesignSpace) -> dict[str, Any]:

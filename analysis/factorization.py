@@ -59,7 +59,8 @@ class Factorization:
         """What this says on assumption 4, as a sentence."""
         low, high = self.additive_interval
         figures = (
-            f"main effects {100 * self.main:.0f}% of the variance, pairs {100 * self.pairs:.0f}%, "
+            f"main effects {_percent(self.main, self.main_interval)} of the variance, "
+            f"pairs {_percent(self.pairs, self.pairs_interval)}; "
             f"{100 * low:.0f} to {100 * high:.0f}% of what both explain is additive, "
             f"p = {self.p:.2g}"
         )
@@ -72,6 +73,10 @@ class Factorization:
         else:
             verdict = f"no interaction shows, but {self.n} networks do not exclude one"
         return f"{verdict}: {figures}"
+
+
+def _percent(value: float, interval: tuple[float, float]) -> str:
+    return f"{100 * value:.0f}% ({100 * interval[0]:.0f} to {100 * interval[1]:.0f})"
 
 
 def factorization(

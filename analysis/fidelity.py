@@ -121,8 +121,8 @@ def rank_agreement(
     """How errors after a cheap training rank n networks, against those after a long one.
 
     Both of shape (n,), in percent; NaN leaves a network out. Intervals of the correlations are
-    jackknife ones on Fisher's scale, which hold near 1, where those from a formula for normal
-    errors are too narrow (docs/ranges.md); that of the recall is Wilson's, that of the regret
+    jackknife ones on Fisher's scale, which ask for no normal errors and hold near 1 too
+    (`benchmarks/assumptions.py`); that of the recall is Wilson's, that of the regret
     the middle of `rng`'s resamples of networks. Raises InputError below `FEWEST` networks
     or where one side is constant, ValueError where shapes differ.
     """

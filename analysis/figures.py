@@ -1,20 +1,35 @@
-"""Draws results on given Axes; computes nothing and never shows a window."""
+"""Draws results on given Axes; computes nothing and never shows a window.
+
+One function a figure, on Axes it is given; style and writing stand here once:
+
+    with with_style():
+        figure, ax = new_figure(height=3.6)
+        draw_edfs(edfs, ax)
+        save(figure, path)
+"""
 
 from __future__ import annotations
 
 import os
+import string
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from textwrap import fill
 
 import matplotlib as mpl
+import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.bands import Band
 from analysis.edf import EDF
 from anynet.errors import InputError
 
 FORMATS = (".png", ".svg", ".pdf")
+COLUMN = 4.8
+"""Width of a figure in inches: that of a column, at which labels of 9 points are read."""
 
 # Okabe and Ito's colors, which the color-blind tell apart, dark ones first; line styles differ
 # too, for print in gray, and make 28 pairs before one comes again.
@@ -37,55 +52,149 @@ _STYLE = {
 }
 
 
-def draw_edfs(edfs: Sequence[EDF], ax: Axes) -> None:
+def with_style() -> AbstractContextManager[None]:
+    """The style of all figures, while they are drawn and saved."""
+    return mpl.rc_context(_STYLE)
+
+
+def new_figure(height: float, width: float = COLUMN) -> tuple[Figure, Axes]:
+    """A figure with one Axes; sizes in inches."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def require_format(path: str | os.PathLike[str]) -> Path:
+    """The path of a figure to write. Raises InputError for an ending that is not one of FORMATS."""
+    path = Path(path)
+    if path.suffix.lower() not in FORMATS:
+        raise InputError(f"--out: {path}: must end in one of {', '.join(FORMATS)}")
+    return path
+
+
+def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
+    """Write a figure as PNG, SVG or PDF. Raises InputError where that cannot be."""
+    path = require_format(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path)
+    except OSError as error:
+        raise InputError(f"--out: {path}: cannot be written: {error.strerror}") from None
+    return path
+
+
+def draw_edfs(
+    edfs: Sequence[EDF],
+    ax: Axes,
+    bands: Sequence[Band] = (),
+    baselines: Sequence[tuple[str, float]] = (),
+) -> None:
     """Draw EDFs as steps; the legend gives n, least and mean error (as the papers' figures do).
 
-    The axis of errors ends where the last population reaches 98%, or at its largest error where
-    that is near, so that a few networks that learned nothing do not squeeze the rest; what lies
-    beyond is said in the legend.
+    `bands`, one an EDF in the same order, are shaded. The axis of errors ends where the last
+    population reaches 95%, or at its largest error where that is near, so that a few networks
+    that learned nothing do not squeeze the rest; what lies beyond is said in the legend. A
+    weighted EDF gives beside n the number of equal networks that vary as much. `baselines`, by
+    name and error, are lines with a letter that the legend explains.
     """
     end = _right_end(edfs)
     start = min(edf.minimum for edf in edfs)
     margin = 0.04 * (end - start) or 1.0
     left = max(start - margin, 0.0)
-    for edf in edfs:
-        x = [left, *edf.errors, max(end + margin, edf.errors[-1])]
-        y = [0.0, *((i + 1) / len(edf) for i in range(len(edf))), 1.0]
-        label = f"{edf.name}  n={len(edf)}, min {edf.minimum:.2f}, mean {edf.mean:.2f}"
+    shade = 0.16 if len(edfs) <= 3 else 0.1
+    for i, edf in enumerate(edfs):
+        right = max(end + margin, float(edf.errors[-1]))
+        label = f"{edf.name}  n={len(edf)}"
+        if edf.weights is not None:
+            label += f" (as {edf.effective_size:.0f})"
+        label += f", min {edf.minimum:.2f}, mean {edf.mean:.2f}"
         beyond = int((edf.errors > end + margin).sum())
         if beyond:
             label += f", {beyond} beyond"
         if edf.failed:
             label += f", {edf.failed} failed left out"
-        ax.step(x, y, where="post", label=label, linewidth=1.6)
+        x = np.concatenate([[left], edf.errors, [right]])
+        y = np.concatenate([[0.0], edf(edf.errors), [1.0]])
+        label = fill(label, _LABEL, subsequent_indent="  ")
+        (line,) = ax.step(x, y, where="post", label=label, linewidth=1.6, zorder=3)
+        if bands:
+            band = bands[i]
+            x = np.concatenate([[left], band.errors[1:], [right]])
+            low, high = band(x)
+            color = line.get_color()
+            ax.fill_between(x, low, high, step="post", color=color, alpha=shade, linewidth=0)
+            for edge in (low, high):
+                ax.step(
+                    x, edge, where="post", color=color, linestyle="-", alpha=0.35, linewidth=0.5
+                )
+    near = [error for _, error in baselines if error <= end + 4 * margin]
+    left, end = min([left, *(max(e - margin, 0.0) for e in near)]), max([end, *near])
+    for letter, (name, error) in zip(string.ascii_lowercase, baselines, strict=False):
+        far = error > end + margin
+        text = f"{letter}  {name} {error:.2f}" + (", beyond" if far else "")
+        ax.plot([], [], " ", label=fill(text, _LABEL))
+        if not far:
+            ax.axvline(error, color="0.35", linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=2)
+            ax.annotate(
+                letter,
+                (error, 1.0),
+                (0, 2),
+                xycoords=("data", "axes fraction"),
+                textcoords="offset points",
+                ha="center",
+                fontsize="small",
+            )
     ax.set_xlim(left, end + margin)
     ax.set_ylim(0, 1.02)
     ax.set_xlabel("validation error (%)")
     ax.set_ylabel("share of networks with at most that error")
-    ax.legend(loc="upper left", bbox_to_anchor=(0, -0.16), borderaxespad=0)
+    ax.legend(
+        loc="upper left",
+        bbox_to_anchor=(0, -0.16),
+        borderaxespad=0,
+        title=_band_title(bands),
+        alignment="left",
+        fontsize="small",
+        title_fontsize="small",
+    )
+
+
+_LABEL = 54
+"""Characters that a line of the legend has room for in a column."""
+_BAND_NAMES = {"dkw": "Kolmogorov", "berk_jones": "Berk-Jones"}
+
+
+def _band_title(bands: Sequence[Band]) -> str | None:
+    """What a reader must know of shaded bands; None without any."""
+    if not bands:
+        return None
+    kind, percent = bands[0].kind, f"{100 * bands[0].confidence:g}%"
+    if kind == "pointwise":
+        return f"shaded: {percent} intervals of each point alone"
+    return f"shaded: {percent} bands of whole curves ({_BAND_NAMES.get(kind, kind)})"
 
 
 def _right_end(edfs: Sequence[EDF]) -> float:
-    last = max(edf.errors[-1] for edf in edfs)
-    high = max(edf.errors[min(len(edf) - 1, int(0.98 * len(edf)))] for edf in edfs)
+    last = max(float(edf.errors[-1]) for edf in edfs)
+    high = max(edf.quantile(0.95) for edf in edfs)
     start = min(edf.minimum for edf in edfs)
-    return float(last if last - start <= 1.5 * (high - start) else high)
+    return last if last - start <= 1.5 * (high - start) else high
 
 
-def save_edfs(edfs: Sequence[EDF], path: str | os.PathLike[str], title: str = "") -> Path:
+def save_edfs(
+    edfs: Sequence[EDF],
+    path: str | os.PathLike[str],
+    title: str = "",
+    bands: Sequence[Band] = (),
+    baselines: Sequence[tuple[str, float]] = (),
+) -> Path:
     """Draw EDFs into a PNG, SVG or PDF file. Raises InputError for another ending."""
-    path = Path(path)
-    if path.suffix.lower() not in FORMATS:
-        raise InputError(f"--out: {path}: must end in one of {', '.join(FORMATS)}")
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(4.8, 3.6 + 0.2 * len(edfs)), layout="constrained")
-        ax = figure.subplots()
-        draw_edfs(edfs, ax)
+    path = require_format(path)
+    with with_style():
+        figure, ax = new_figure(height=3.6)
+        draw_edfs(edfs, ax, bands, baselines)
+        labels = [str(line) for line in ax.get_legend_handles_labels()[1]]
+        lines = sum(label.count("\n") + 1 for label in labels) + bool(bands)
+        figure.set_figheight(3.6 + 0.19 * lines)
         if title:
-            ax.set_title(title)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(path)
-        except OSError as error:
-            raise InputError(f"--out: {path}: cannot be written: {error.strerror}") from None
-    return path
+            ax.set_title(title, pad=14 if baselines else None)
+        return save(figure, path)

@@ -30,6 +30,8 @@ from anynet.errors import InputError
 Scale = Literal["rank", "error"]
 
 _DEGREE, _PAIR_DEGREE = 3, 2
+_MOST_PAIRS = 8
+"""Pairs that join the model, at most."""
 _SPARE = 10
 """Networks beyond the coefficients that a model needs, at least."""
 
@@ -229,18 +231,33 @@ def _affordable(columns: Mapping[str, Floats], n: int) -> int:
 def _pairs(
     columns: Mapping[str, Floats], main: _Model, confidence: float
 ) -> tuple[Interaction, ...]:
-    """All pairs whose products leave the model enough networks, most certain first."""
+    """All pairs whose products leave the model enough networks, most certain first.
+
+    One after the other, the most certain pair joins the model that the others are judged
+    beside: left in the rest, a strong interaction makes the error's variance depend on
+    its parameters, and pairs with either of them seem to interact. Corrected by Holm: the i-th
+    of k pairs has k - i times its p, and at least that of the one before it.
+    """
     low = bases(columns, _PAIR_DEGREE)
-    found = []
-    for first, second in combinations(low, 2):
-        added = products(low[first], low[second])
-        if main.free - added.shape[1] >= _SPARE:
-            share = _gain(main, main.plus(added), confidence)
-            found.append(Interaction(first, second, share))
-    found.sort(key=lambda pair: pair.share.p)
-    # Holm: the i-th smallest p of k times k - i, and none below the one before it.
-    corrected, floor = [], 0.0
-    for i, pair in enumerate(found):
-        floor = max(floor, min(1.0, pair.share.p * (len(found) - i)))
-        corrected.append(replace(pair, share=replace(pair.share, p=floor)))
-    return tuple(corrected)
+    left = {pair: products(low[pair[0]], low[pair[1]]) for pair in combinations(low, 2)}
+    found: list[Interaction] = []
+    model, floor, joining = main, 0.0, True
+    shares: dict[tuple[str, str], Share] = {}
+    while left:
+        if joining:
+            shares = {
+                pair: _gain(model, model.plus(added), confidence)
+                for pair, added in left.items()
+                if model.free - added.shape[1] >= _SPARE
+            }
+        if not shares:
+            break
+        pair = min(shares, key=lambda name: shares[name].p)
+        share = shares.pop(pair)
+        floor = max(floor, min(1.0, share.p * (len(shares) + 1)))
+        found.append(Interaction(*pair, replace(share, p=floor)))
+        joining = floor < 1 - confidence and len(found) < _MOST_PAIRS
+        added = left.pop(pair)
+        if joining:
+            model = model.plus(added)
+    return tuple(found)

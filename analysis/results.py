@@ -26,11 +26,15 @@ COLUMNS: dict[str, str] = {
     "activations": "outputs of conv, pooling and linear layers",
     "seconds": "seconds of training",
     "baseline": "its name, where it belongs to no space but stands beside them",
-    "adaptive": "whether an optimizer chose the network: such trials are no population",
     "reason": "why it diverged, stopped or failed",
     "drawn": "the settings as sampled (dict)",
     "network": "the resolved network (Network, or a baseline's Reference)",
     "curve": "error after each epoch (tuple)",
+    "promotion_probability": "that of having been promoted to this rung from the one below",
+    "replicate": "which training of the same network",
+    "adaptive": "whether an optimizer chose the network: such trials are not a population",
+    "seed": "of the weights and of the order and augmentation of the images",
+    "test_error": "error on the test split in percent; NaN where it was not measured",
 }
 
 
@@ -44,7 +48,8 @@ def load_runs(runs: Sequence[str | os.PathLike[str]], *, networks: bool = True) 
     InputError where a folder is not a run, a line of a ledger is unreadable, or a run is given
     twice.
     """
-    rows = []
+    trials: list[Trial] = []
+    names: list[str] = []
     seen: dict[Path, str] = {}
     for run in runs:
         name = os.fspath(run)
@@ -52,13 +57,35 @@ def load_runs(runs: Sequence[str | os.PathLike[str]], *, networks: bool = True) 
         if place in seen:
             raise InputError(f"{name}: the same run as {seen[place]}")
         seen[place] = name
-        trials = sorted(
-            last_attempts(read_trials(run, networks=networks)),
-            key=lambda trial: (trial.trial, trial.rung),
-        )
-        rows += [_row(name, trial) for trial in trials]
-    frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"error": float})
-    return frame if networks else frame.drop(columns="network")
+        recorded = last_attempts(read_trials(run, networks=networks))
+        recorded.sort(key=lambda trial: (trial.trial, trial.rung))
+        trials += recorded
+        names += [name] * len(recorded)
+    fields = [field for field in COLUMNS if field != "run" and (networks or field != "network")]
+    columns: dict[str, object] = {"run": names}
+    for field in fields:  # by column: a dict a row takes three times as long
+        columns[field] = pd.Series([_value(trial, field) for trial in trials], dtype=_dtype(field))
+    return pd.DataFrame(columns)
+
+
+def baselines(frame: pd.DataFrame) -> pd.DataFrame:
+    """The baselines that have an error, at their longest training; the last of a name counts."""
+    known = frame[frame["baseline"].notna() & frame["error"].notna()]
+    known = known.sort_values("rung", kind="stable")
+    return known.drop_duplicates("baseline", keep="last").sort_values("error", kind="stable")
+
+
+def _value(trial: Trial, field: str) -> object:
+    if field == "network" and trial.network is None:
+        return trial.reference
+    return getattr(trial, field)
+
+
+def _dtype(field: str) -> object:
+    """float where None stands for NaN; object for what pandas would look into in vain."""
+    if field in ("error", "test_error"):
+        return float
+    return object if field in ("baseline", "drawn", "network", "curve") else None
 
 
 def planned_trials(run: str | os.PathLike[str]) -> int | None:
@@ -100,8 +127,3 @@ def run_resolution(run: str | os.PathLike[str]) -> int | None:
     data = parse_yaml(read_text(path), str(path)) if path.exists() else None
     side = data.get("resolution") if isinstance(data, dict) else None
     return side if isinstance(side, int) else None
-
-
-def _row(run: str, trial: Trial) -> dict[str, object]:
-    row = {"run": run} | {field: getattr(trial, field) for field in COLUMNS if field != "run"}
-    return row | {"network": trial.network or trial.reference}

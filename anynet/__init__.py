@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from anynet.blocks import register_block
     from anynet.counting import Cost, cost, cost_by_stage
     from anynet.errors import InputError
-    from anynet.export import load_network
+    from anynet.exchange.folding import fold_batch_norms
+    from anynet.exchange.timm import from_timm, weights_to_timm
+    from anynet.exchange.torchvision import from_torchvision, weights_to_torchvision
+    from anynet.export import export_text, export_weights, load_network, load_weights
     from anynet.model import build
     from anynet.network import Head, Network, Stage, Stem
     from anynet.regnet import RegNet
@@ -32,9 +35,17 @@ _HOME = {
     "build": "model",
     "cost": "counting",
     "cost_by_stage": "counting",
+    "export_text": "export",
+    "export_weights": "export",
+    "fold_batch_norms": "exchange.folding",
+    "from_timm": "exchange.timm",
+    "from_torchvision": "exchange.torchvision",
     "load_network": "export",
     "load_space": "space",
+    "load_weights": "export",
     "register_block": "blocks",
+    "weights_to_timm": "exchange.timm",
+    "weights_to_torchvision": "exchange.torchvision",
 }
 
 __all__ = [
@@ -50,9 +61,17 @@ __all__ = [
     "build",
     "cost",
     "cost_by_stage",
+    "export_text",
+    "export_weights",
+    "fold_batch_norms",
+    "from_timm",
+    "from_torchvision",
     "load_network",
     "load_space",
+    "load_weights",
     "register_block",
+    "weights_to_timm",
+    "weights_to_torchvision",
 ]
 
 

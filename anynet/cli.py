@@ -31,7 +31,8 @@ COMMANDS: dict[str, Command] = {
     ),
     "sample": Command("anynet.commands:sample", "Draw networks of a space inside windows of cost."),
     "cost": Command(
-        "anynet.commands:cost", "Params, flops and activations of a network, a line a stage."
+        "anynet.cost_command:cost",
+        "Params, flops, activations and memory of a network, a line a stage.",
     ),
     "explain": Command(
         "anynet.commands:explain",
@@ -48,6 +49,10 @@ COMMANDS: dict[str, Command] = {
     "derive": Command(
         "analysis.derive_command:derive",
         "Constraints that the evidence of runs supports, and the space they leave.",
+    ),
+    "ranges": Command(
+        "analysis.ranges_command:ranges",
+        "Which parameters the good networks have, and which of them matter.",
     ),
     "export": Command(
         "analysis.commands:export", "Write a network, or the best of a run, for a library."
@@ -70,7 +75,8 @@ def run(arguments: Sequence[str]) -> int:
     app = App(
         name="anynet",
         help="Learn how networks for your data should be shaped.\n\n"
-        "Every command takes --plugin FILE.py: a Python file that registers blocks of your own.",
+        "Every command takes --plugin FILE.py (or --plugin MODULE, an installed one): Python that "
+        "registers blocks of your own.",
         version_flags=["--version"],
         version=_version,
         result_action="return_value",
@@ -103,7 +109,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _load_plugins(arguments: Sequence[str]) -> list[str]:
-    """Run the files of all `--plugin FILE` (or `--plugin=FILE`); returns the other arguments."""
+    """Run all `--plugin FILE` or `MODULE` (or `--plugin=...`); returns the other arguments."""
     from anynet.plugins import load_plugin, read_plugin
 
     others: list[str] = []
@@ -112,7 +118,7 @@ def _load_plugins(arguments: Sequence[str]) -> list[str]:
         if argument == "--plugin" or argument.startswith("--plugin="):
             path = argument.partition("=")[2] or next(waiting, None)
             if path is None:
-                raise InputError("--plugin: names no file")
+                raise InputError("--plugin: names neither a file nor a module")
             load_plugin(read_plugin(path))
         else:
             others.append(argument)

@@ -1,4 +1,4 @@
-"""The commands that describe, sample and count: `spaces`, `sample`, `cost`, `explain`."""
+"""The commands that describe and sample: `spaces`, `sample`, `explain`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from cyclopts import Parameter
 
-from anynet import counting, export, line_fit, regnet, space
+from anynet import export, line_fit, regnet, space
 from anynet.distinct import Networks
 from anynet.errors import InputError
+from anynet.exchange.pycls import pycls_regnet
+from anynet.exchange.pycls_sweep_writer import POPULATION, to_pycls_sweep
 from anynet.files import decode, parse_yaml, read_text, to_json, write_text
 from anynet.limits import check_limit
 from anynet.network import Network
@@ -29,19 +31,31 @@ def spaces(
     /,
     *,
     networks: Annotated[bool, Parameter(negative="")] = False,
+    to: Literal["anynet", "pycls"] | None = None,
+    n: Annotated[Whole | None, Parameter(name="-n")] = None,
+    out: Path | None = None,
     json: bool = False,
 ) -> None:
     """List the named design spaces, or print one of them as YAML to start from.
 
+    Examples: anynet spaces anynetx_b > mine.yaml; anynet spaces mine.yaml --to pycls -n 100
+
     Parameters
     ----------
     name
-        Print this space (or space file) as YAML instead of the list.
+        Print this space (or space file, or pycls sweep config) as YAML instead of the list.
     networks
         Count how many different networks the space builds (RegNet spaces: some 10 seconds each).
+    to
+        anynet: our YAML. pycls: a sweep config that draws the same networks there.
+    n
+        How many networks the sweep config asks for (NUM_CONFIGS); without it 500.
+    out
+        File to write; without it, the space goes to standard output.
     json
         Print one JSON document.
     """
+    _check_spaces_options(name, networks, to, n, out, json)
     if name is not None:
         chosen = space.load_space(name)
         if networks:
@@ -49,7 +63,12 @@ def spaces(
         elif json:
             print_json(chosen)
         else:
-            print(chosen.to_yaml(), end="")
+            text = to_pycls_sweep(chosen, n or POPULATION) if to == "pycls" else chosen.to_yaml()
+            if out is None:
+                print(text, end="")
+            else:
+                write_text(out, text)
+                print(f"{chosen.name} -> {out}")
         return
     rows: list[dict[str, Any]] = [
         {
@@ -86,6 +105,26 @@ def spaces(
         "another number of stages too. networks: how many different ones they build, `-` where\n"
         "only `--networks` counts them. `anynet spaces NAME` prints a space as YAML."
     )
+
+
+def _check_spaces_options(
+    name: str | None,
+    networks: bool,
+    to: str | None,
+    n: int | None,
+    out: Path | None,
+    json: bool,
+) -> None:
+    """Raise InputError for options of `anynet spaces` that say nothing together."""
+    for option, given in (("--to", to is not None), ("--out", out is not None)):
+        if given and name is None:
+            raise InputError(f"{option}: needs the name of a space, as in anynet spaces regnetx")
+        if given and (networks or json):
+            raise InputError(f"{option}: not beside {'--networks' if networks else '--json'}")
+    if n is not None and to != "pycls":
+        raise InputError("-n: goes with --to pycls, whose sweep configs say how many networks")
+    if n is not None and n < 1:
+        raise InputError(f"-n: {n} must be 1 or more")
 
 
 def _print_networks(chosen: DesignSpace, json: bool) -> None:
@@ -137,7 +176,7 @@ def sample(
     params: str | None = None,
     activations: str | None = None,
     limit: Annotated[list[str] | None, Parameter(negative="")] = None,
-    resolution: Whole = counting.DEFAULT_RESOLUTION,
+    resolution: Whole | None = None,
     input_channels: Whole | None = None,
     classes: Whole | None = None,
     seed: Whole = 0,
@@ -152,7 +191,7 @@ def sample(
     Parameters
     ----------
     source
-        A named space (see `anynet spaces`) or a space file (.yaml).
+        A named space (see `anynet spaces`), a space file (.yaml), or a pycls sweep config.
     n
         How many networks.
     flops
@@ -164,7 +203,7 @@ def sample(
     limit
         A limit beside those of the space, as in "params < 3e6 + 5.5e6 * flops / 1e9".
     resolution
-        Side of the images in pixels.
+        Side of the images in pixels; without it, the space's or 224.
     input_channels
         Channels of the images instead of the space's.
     classes
@@ -210,7 +249,7 @@ def sample(
         "draws": population.draws,
         "accepted": population.accepted,
         "acceptance_rate": population.acceptance_rate,
-        "resolution": resolution,
+        "resolution": population.resolution,
         "seed": seed,
         "out": None if out is None else str(out),
     }
@@ -224,67 +263,6 @@ def sample(
         f"{n} networks of {chosen.name}{where}; {population.accepted:,} of "
         f"{population.draws:,} draws fit ({100 * population.acceptance_rate:.2f}%)",
         file=sys.stderr if out is None else sys.stdout,
-    )
-
-
-def cost(
-    source: Annotated[str, Parameter(name="NETWORK")],
-    /,
-    *,
-    resolution: Whole = counting.DEFAULT_RESOLUTION,
-    json: bool = False,
-) -> None:
-    """Params, flops (multiply-adds) and activations of a network, a line a stage.
-
-    Example: anynet cost regnetx_400mf
-
-    Parameters
-    ----------
-    source
-        A name (regnetx_400mf, resnet50, ...), a file of ours, or a pycls config.
-    resolution
-        Side of the images in pixels.
-    json
-        Print one JSON document.
-    """
-    network = export.load_network(source)
-    try:
-        lines = counting.cost_by_stage(network, resolution)
-    except ValueError as error:
-        raise InputError(f"--{error}") from None
-    whole = counting.Cost(*map(sum, zip(*(line.cost for line in lines), strict=True)))
-    depth = sum(line.depth for line in lines)
-    if isinstance(network, Network):
-        depth = sum(network.depths)
-    if json:
-        print_json(
-            {
-                **whole._asdict(),
-                "resolution": resolution,
-                "stages": [
-                    {**line._asdict(), **line.cost._asdict(), "cost": None} for line in lines
-                ],
-                "network": network,
-            }
-        )
-        return
-    print_table(
-        ("", "depth", "width", "resolution", "params", "flops", "activations"),
-        [
-            *((line.name, line.depth, line.width, line.resolution, *line.cost) for line in lines),
-            ("total", depth, "", "", *whole),
-        ],
-        title=f"{source} at {resolution}x{resolution}",
-    )
-    if isinstance(network, Reference):
-        print(_without(network))
-
-
-def _without(reference: Reference) -> str:
-    """What is said of a reference network beside its counts."""
-    auxiliary = "; without its auxiliary classifiers" if reference.facts.auxiliary else ""
-    return (
-        f"{reference.facts.source}{auxiliary}; images of {reference.facts.smallest} pixels or more"
     )
 
 
@@ -498,7 +476,7 @@ def _regnet_of(source: str) -> regnet.RegNet | Network:
     if isinstance(data, dict) and "MODEL" in data:
         network = _in_stages(source, export.load_network(source))  # the rest must hold too
         is_regnet = isinstance(data["MODEL"], dict) and data["MODEL"].get("TYPE") == "regnet"
-        return export.pycls_regnet(data, source) if is_regnet else network
+        return pycls_regnet(data, source) if is_regnet else network
     if isinstance(data, dict) and ("stages" in data or "reference" in data):
         return _in_stages(source, export.load_network(source))
     return decode(data, regnet.RegNet, source)

@@ -9,9 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from anynet.counting import DEFAULT_RESOLUTION, check_resolution
 from anynet.errors import InputError
-from anynet.sampling import CHUNK, PLURAL, fitting
+from anynet.sampling import CHUNK, PLURAL, fitting, resolution_for
 from anynet.space import DesignSpace, Window
 
 Floats = npt.NDArray[np.float64]
@@ -84,7 +83,7 @@ def share(
     flops: Window | None = None,
     params: Window | None = None,
     activations: Window | None = None,
-    resolution: int = DEFAULT_RESOLUTION,
+    resolution: int | None = None,
     draws: int = DRAWS,
 ) -> Share:
     """The share of a space's draws that lie in the windows and within its limits, by counting.
@@ -92,10 +91,7 @@ def share(
     At least `draws` independent draws, rounded up to whole chunks. Of a space with a line, draws
     with another number of stages are draws that do not fit.
     """
-    try:
-        check_resolution(resolution)
-    except ValueError as error:
-        raise InputError(str(error)) from None
+    resolution = resolution_for(space, resolution)
     windows = {"params": params, "flops": flops, "activations": activations}
     accepted, chunks = 0, math.ceil(draws / CHUNK)
     for _ in range(chunks):

@@ -3,7 +3,9 @@
 Two drawn settings may be resolved to one network. In a space without a line the group fix does
 that, so the sequences of resolved stages are words, and the drawn settings an automaton that
 reads them: made deterministic, it is counted. In a space with a line many lines pass through the
-same stages; there the stages are counted that some line has.
+same stages; there the stages are counted that some line has. Where a block refuses some settings
+and nothing is fixed, the sequences of stages that it takes are counted. What is left, as a block of
+one's own may leave it, is enumerated where it is small.
 """
 
 from __future__ import annotations
@@ -17,11 +19,16 @@ import numpy.typing as npt
 
 from anynet.blocks import BLOCKS
 from anynet.regnet import QUANTUM, fix_columns
+from anynet.sampling import CHUNK, resolve, unseen
 from anynet.sequences import Floats, Indices, Sequences
 from anynet.space import DesignSpace
 
 WORK = 30_000_000
 """Steps of the automaton beyond which only bounds are given; half a minute."""
+ENUMERATED = 1_000_000
+"""Drawn settings up to which a space that nothing else counts is enumerated; some seconds."""
+CELLS = 5_000_000
+"""Settings of a stage, all parameters together, beyond which a block's rule is not tabulated."""
 LINES = 200_000_000
 """Lines (w0, wa, wm) beyond which only bounds are given; a minute or two."""
 
@@ -38,11 +45,33 @@ class Networks(NamedTuple):
 def count_networks(space: DesignSpace) -> Networks:
     """How many different networks the space can build, without regard to limits of cost."""
     block = BLOCKS[space.block]
+    refuses = block.valid is not None and space.block not in _ALWAYS_VALID
+    if refuses and space.line is None and not block.grows and "group_width" not in block.defaults:
+        taken = _taken(space)
+        if taken is not None:
+            return Networks(taken, taken, "")
+    found = Networks(0, space.size, "") if refuses and block.grows else _resolved(space)
+    if not refuses and not found.reason:
+        return found
+    if space.size <= ENUMERATED:
+        counted = _enumerated(space)
+        return Networks(counted, counted, "")
+    if not refuses:
+        return found
+    reason = f"the {space.block} block refuses some of more than {ENUMERATED:,} settings"
+    return Networks(0, found.most, reason)
+
+
+_ALWAYS_VALID = ("dense",)
+"""Blocks whose rule every network of a space obeys: it makes their widths."""
+
+
+def _resolved(space: DesignSpace) -> Networks:
+    """How many different ones the line and the group fix make, whatever the block refuses."""
+    block = BLOCKS[space.block]
     fixed = ("width", "bottleneck_ratio", "group_width") if "group_width" in block.defaults else ()
     on_line = ("depth", "w0", "wa", "wm") if space.line is not None else ()
     kept = math.prod(s.size for name, s in space.sequences.items() if name not in fixed + on_line)
-    if block.valid is not None and not block.grows:
-        return Networks(0, space.size, f"the {space.block} block refuses some settings")
     if space.line is not None:
         if math.prod(space.sequences[name].size for name in ("w0", "wa", "wm")) > LINES:
             return Networks(0, space.size, f"more than {LINES:,} lines")
@@ -56,6 +85,51 @@ def count_networks(space: DesignSpace) -> Networks:
     if words is None:
         return Networks(kept, space.size, f"more than {WORK:,} steps to count them")
     return Networks(kept * words, kept * words, "")
+
+
+def _taken(space: DesignSpace) -> int | None:
+    """How many drawn settings have only stages that the block takes; None: too large a table.
+
+    For spaces that build what is drawn. The rule is asked once, with every parameter along an
+    axis of its own: an axis that its answer lacks is one that it does not look at.
+    """
+    names = list(space.sequences)
+    if math.prod(len(space.tables[name].values) for name in names) > CELLS:
+        return None
+    axes = np.ix_(*(space.tables[name].values for name in names))
+    given = space.constants | dict(zip(names, axes, strict=True))
+    width, depth = given.pop("width"), given.pop("depth")
+    valid = np.asarray(BLOCKS[space.block].valid(width, depth, **given))  # type: ignore[misc]
+    valid = valid.reshape((1,) * (len(names) - valid.ndim) + valid.shape)
+    seen = [k for k in range(len(names)) if valid.shape[k] > 1]
+    others = math.prod(space.sequences[names[k]].size for k in range(len(names)) if k not in seen)
+
+    ways: npt.NDArray[Any] = np.ones((1,) * len(names), dtype=object)
+    for stage in range(len(space.strides)):
+        mask = valid
+        for k in seen:
+            sequences = space.sequences[names[k]]
+            if stage:
+                ways = sequences.follow(ways, k)
+            shape = [1] * len(names)
+            shape[k] = -1
+            mask = mask & sequences.allowed[stage].reshape(shape)
+        ways = ways * mask
+    return others * int(ways.sum())
+
+
+def _enumerated(space: DesignSpace) -> int:
+    """How many different networks all drawn settings resolve to, one by one."""
+    every = {name: sequences.all for name, sequences in space.sequences.items()}
+    lengths = [len(rows) for rows in every.values()]
+    seen: set[bytes] = set()
+    for start in range(0, space.size, CHUNK):
+        numbers = np.arange(start, min(start + CHUNK, space.size))
+        places = np.unravel_index(numbers, lengths)
+        drawn = {name: rows[i] for (name, rows), i in zip(every.items(), places, strict=True)}
+        columns = resolve(space, drawn)
+        unseen(columns, np.arange(len(columns["depths"])), seen)
+    return len(seen)
 
 
 class _Reader:

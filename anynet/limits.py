@@ -65,6 +65,35 @@ def holds(text: str, columns: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.
     return fits
 
 
+def bounds(text: str) -> tuple[str, float, float] | None:
+    """The name that a limit keeps between two numbers, and the least and greatest it may be.
+
+    What limits speak of is a whole number from 0 on, so `flops < 5` is the same as `flops <= 4`.
+    None where a limit compares anything else than one name with numbers.
+    """
+    tree = _parse(text)
+    assert isinstance(tree, ast.Compare)  # checked when the space was made
+    names: set[str] = set()
+    low, high = 0.0, math.inf
+    sides = (tree.left, *tree.comparators)
+    for comparison, left, right in zip(tree.ops, sides, sides[1:], strict=False):
+        turned = isinstance(right, ast.Name)
+        name, number = (right, left) if turned else (left, right)
+        if not isinstance(name, ast.Name) or _check(text, number):
+            return None
+        with np.errstate(all="ignore"):
+            value = float(_value(number, {}))
+        if not math.isfinite(value):
+            return None
+        names.add(name.id)
+        strict = isinstance(comparison, ast.Lt | ast.Gt)
+        if isinstance(comparison, ast.Lt | ast.LtE) != turned:
+            high = min(high, math.ceil(value) - 1 if strict else math.floor(value))
+        else:
+            low = max(low, math.floor(value) + 1 if strict else math.ceil(value))
+    return (names.pop(), low, high) if len(names) == 1 else None
+
+
 @lru_cache(maxsize=256)
 def _parse(text: str) -> ast.expr:
     if len(text) > _MOST:

@@ -6,17 +6,17 @@ a block does not take are refused, those that a stage leaves out are filled in.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import numpy as np
-from msgspec.structs import force_setattr
+from msgspec.structs import force_setattr, replace
 
 from anynet.blocks import BLOCKS, HEADS, SETTINGS, STEMS, WHOLE_SETTINGS, inner_width, require_block
 from anynet.checks import require_known, require_positive, require_ratio
-from anynet.choices import Choices, check_choices, departures, with_choices
+from anynet.choices import Choices, check_choices, departures, void_choices, with_choices
 from anynet.files import decode, parse_yaml, to_json, to_yaml
 from anynet.layers import Layers, Number
 from anynet.reference import Reference
@@ -184,7 +184,23 @@ class Network(Choices, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
             raise ValueError("stages: [] must hold at least one stage")
         require_positive("input_channels", self.input_channels)
         require_positive("classes", self.classes)
-        check_choices(self, (stage.block for stage in self.stages))
+        check_choices(
+            self, (stage.block for stage in self.stages), self._kinds_of_block, self._around
+        )
+
+    def _kinds_of_block(self) -> Iterator[Layers]:
+        """The layers of every block that differs from others, without the choices."""
+        width_in = self.stem.width or self.input_channels
+        for s in self.stages:
+            stage = describe_stage(s.block, width_in, s.width, s.stride, s.depth, **s.settings)
+            width_in = s.width
+            yield stage.first
+            yield from (layers for times, layers in stage.others if times)
+
+    def _around(self) -> Iterator[Layers]:
+        """The layers of stem and head, without the choices."""
+        yield STEMS[self.stem.kind](self.stem.width)
+        yield self.head.describe(self.classes)
 
     @property
     def depths(self) -> tuple[int, ...]:
@@ -257,6 +273,15 @@ def describe_stage(
         for j in range(1, int(np.max(depth)))
     )
     return StageLayers(first, others, width)
+
+
+def with_effective(network: Network, choices: Choices) -> Network:
+    """The network with those of the choices that change something in it."""
+    given = departures(choices)
+    if not given:
+        return network
+    void = void_choices(choices, network._kinds_of_block, network._around)
+    return replace(network, **{name: value for name, value in given.items() if name not in void})
 
 
 def describe(network: Network) -> Description:

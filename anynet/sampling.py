@@ -15,11 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from anynet.blocks import BLOCKS, SETTINGS, WHOLE_SETTINGS
-from anynet.choices import departures
 from anynet.counting import DEFAULT_RESOLUTION, Cost, check_resolution, total
 from anynet.errors import InputError
 from anynet.limits import holds
-from anynet.network import Network, Stage, assemble
+from anynet.network import Network, Stage, assemble, with_effective
 from anynet.regnet import fix_columns, quantize_lines
 from anynet.space import DesignSpace, Window
 
@@ -98,7 +97,7 @@ class Population:
 
     def __getitem__(self, index: int) -> Network:
         space = self.space
-        return Network(
+        network = Network(
             stem=space.stem,
             stages=tuple(
                 Stage(
@@ -113,8 +112,8 @@ class Population:
             head=space.head,
             input_channels=space.input_channels,
             classes=space.classes,
-            **departures(space),
         )
+        return with_effective(network, space)
 
     def _settings(self, index: int, stage: int) -> dict[str, Any]:
         """The settings of one stage by the names that `Stage` has."""
@@ -184,12 +183,13 @@ def sample(
     flops: Window | None = None,
     params: Window | None = None,
     activations: Window | None = None,
-    resolution: int = DEFAULT_RESOLUTION,
+    resolution: int | None = None,
     unique: bool = True,
 ) -> Population:
     """Draw `n` networks of `space` whose cost lies in the windows (low, high), ends included.
 
-    They obey the limits of the space too, which are counted at the same `resolution`.
+    They obey the limits of the space too, which are counted at the same `resolution`: without it,
+    that of the space or 224.
 
     With `unique`, no two build the same module: what is compared is the resolved network, not
     the draw, and the first draw is kept. `unique=False` gives independent draws, as estimates
@@ -200,10 +200,7 @@ def sample(
         raise InputError(f"n: {n} must be 1 or more")
     if unique and n > space.size:
         raise InputError(f"n: {n:,}, but {space.name} has {space.size:,} settings in all")
-    try:
-        check_resolution(resolution)
-    except ValueError as error:
-        raise InputError(str(error)) from None
+    resolution = resolution_for(space, resolution)
     windows = {"params": params, "flops": flops, "activations": activations}
     for name, window in windows.items():
         if window is not None and not window[0] <= window[1]:
@@ -224,7 +221,7 @@ def sample(
             _widen(spans, columns, windows)
         accepted += len(fits)
         if unique and len(fits):
-            fits = fits[_unseen(columns, fits, seen)]
+            fits = fits[unseen(columns, fits, seen)]
         if len(fits):
             kept.append({name: column[fits] for name, column in columns.items()})
             found += len(fits)
@@ -251,17 +248,41 @@ def fitting(
     return columns, _inside(columns, windows, space.limits)
 
 
+def resolution_for(space: DesignSpace, asked: int | None) -> int:
+    """The resolution to count at: what is asked for, or the space's. Raises InputError."""
+    if asked is None:
+        return space.resolution or DEFAULT_RESOLUTION
+    try:
+        check_resolution(asked)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    if space.limits and space.resolution not in (None, asked):
+        raise InputError(
+            f"resolution: {asked}, but the limits of {space.name} are meant for "
+            f"{space.resolution} (its `resolution`)"
+        )
+    return asked
+
+
 def _candidates(space: DesignSpace, n: int, rng: np.random.Generator) -> Columns:
-    """Draw and resolve `n` candidates; a space with a line keeps those with its stages."""
+    """Draw and resolve `n` candidates."""
+    return resolve(space, {name: s.draw(n, rng) for name, s in space.sequences.items()})
+
+
+def resolve(space: DesignSpace, drawn: Columns) -> Columns:
+    """What drawn settings (by parameter, (n, stages), or (n, 1) beside a line) are built to.
+
+    By the plural names of `Population`, as floats, beside `drawn.` columns; without those that
+    are no network of the space: of another number of stages, or against their block's rule.
+    """
     if space.line is not None:
-        return _line_candidates(space, n, rng)
-    columns = {PLURAL[name]: sequences.draw(n, rng) for name, sequences in space.sequences.items()}
+        return _resolve_lines(space, {name: column[:, 0] for name, column in drawn.items()})
+    columns = {PLURAL[name]: column for name, column in drawn.items()}
     drawn = {f"drawn.{name}": column for name, column in columns.items()}
     return _belonging(space, _fix(space, columns) | drawn)
 
 
-def _line_candidates(space: DesignSpace, n: int, rng: np.random.Generator) -> Columns:
-    drawn = {name: sequences.draw(n, rng)[:, 0] for name, sequences in space.sequences.items()}
+def _resolve_lines(space: DesignSpace, drawn: Columns) -> Columns:
     stages = len(space.strides)
     mask, widths, depths = quantize_lines(
         drawn["depth"].astype(np.int64), drawn["w0"], drawn["wa"], drawn["wm"], stages
@@ -365,7 +386,7 @@ def _inside(
     return np.flatnonzero(inside)
 
 
-def _unseen(columns: Columns, rows: Array, seen: set[bytes]) -> Array:
+def unseen(columns: Columns, rows: Array, seen: set[bytes]) -> Array:
     """Which of the rows build a module that is not in `seen`; adds them to it."""
     names = (name for name in PLURAL.values() if name in columns)
     table = np.concatenate([columns[name][rows] for name in names], axis=1)

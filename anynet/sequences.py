@@ -121,6 +121,42 @@ class Sequences(msgspec.Struct, frozen=True, dict=True):
             ways = row.astype(object) * self._later(ways)
         return int(ways.sum())
 
+    def follow(self, ways: npt.NDArray[Any], axis: int) -> npt.NDArray[Any]:
+        """By value of a stage, the sum of the `ways` of the values that the one before may have.
+
+        `ways` has the values in ascending order along `axis`, which has length 1 after free ones.
+        """
+        if self.order == "shared":
+            return ways
+        if self.order == "free":
+            return ways.sum(axis=axis, keepdims=True)
+        along = np.moveaxis(ways, axis, 0)[:: -1 if self._descends else 1]
+        sums = np.cumsum(along, axis=0)
+        if self._strict:
+            sums = np.concatenate([sums[:1] * 0, sums[:-1]])
+        return np.moveaxis(sums[:: -1 if self._descends else 1], 0, axis)
+
+    @property
+    def all(self) -> Floats:
+        """All of them, a row each, (size, stages)."""
+        if self.order == "shared":
+            return np.repeat(self.table.values[self._common][:, None], len(self.allowed), axis=1)
+        rows = np.zeros((1, 0), dtype=np.int64)
+        for allowed in self.occurring:
+            values = np.flatnonzero(allowed)
+            before, after = np.repeat(rows, len(values), axis=0), np.tile(values, len(rows))
+            rows = np.column_stack([before, after])
+            if rows.shape[1] > 1:
+                rows = rows[self._may_follow(rows[:, -1] - rows[:, -2])]
+        return self.table.values[rows]
+
+    def _may_follow(self, step: Indices) -> Mask:
+        """Whether a step from one value's index to the next stage's keeps to the order."""
+        if self.order == "free":
+            return np.ones(len(step), dtype=bool)
+        ahead = -step if self._descends else step
+        return ahead > 0 if self._strict else ahead >= 0
+
     def _later(self, weights: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """By value, the sum of the weights of those that may follow it."""
         sums = np.cumsum(weights[::-1])[::-1]

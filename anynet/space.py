@@ -16,16 +16,17 @@ import msgspec
 import numpy as np
 from msgspec.structs import force_setattr, replace
 
-from anynet.blocks import BLOCKS, SETTINGS, WHOLE_SETTINGS, require_block
+from anynet.blocks import BLOCKS, SETTINGS, STEMS, WHOLE_SETTINGS, require_block
 from anynet.checks import MOST, require_known, require_name, require_positive
-from anynet.choices import Choices, check_choices
-from anynet.counting import DEFAULT_RESOLUTION
+from anynet.choices import Choices, check_choices, example_layers
+from anynet.counting import check_resolution
 from anynet.errors import InputError
 from anynet.files import decode, parse_yaml, read_text, to_yaml
 from anynet.limits import check_limit
 from anynet.network import Head, Stem, always, check_setting
+from anynet.ranges import Domain, Range, tabulate
 from anynet.regnet import QUANTUM, check_ratios
-from anynet.sequences import Floats, Order, Sequences, Table
+from anynet.sequences import Order, Sequences, Table
 
 if TYPE_CHECKING:
     from anynet.distinct import Networks
@@ -63,68 +64,8 @@ Rule = Literal[
 PARAMETERS: tuple[Parameter, ...] = get_args(Parameter)
 
 
-class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The multiples of `step` from `low` to `high`, both included, and how they are drawn.
-
-    `log_uniform` gives v the probability ln v - ln(v - step), and the lowest ln low -
-    ln(low - min(step, low/2)), over their sum: pycls `log_uniform`, which draws a log-uniform
-    real number and rounds it up. Raises ValueError where low or high is not such a multiple.
-    """
-
-    low: float
-    high: float
-    step: float = 1
-    draw: Literal["uniform", "log_uniform"] = "uniform"
-
-    def __post_init__(self) -> None:
-        require_positive("step", self.step)
-        for field in ("low", "high"):
-            if not abs(getattr(self, field)) <= MOST:
-                raise ValueError(f"{field}: {getattr(self, field)!r} must be at most {MOST:,}")
-        if self.high < self.low:
-            raise ValueError(f"high: {self.high:g} must be at least low {self.low:g}")
-        if self.draw == "log_uniform" and self.low <= 0:
-            raise ValueError(f"low: {self.low:g} must be above 0 for a log-uniform draw")
-        for field in ("low", "high"):
-            steps = getattr(self, field) / self.step
-            if abs(steps - round(steps)) > 1e-6:
-                raise ValueError(
-                    f"{field}: {getattr(self, field):g} must be a multiple of step {self.step:g}"
-                )
-
-        count = round((self.high - self.low) / self.step) + 1
-        if count > MOST:
-            raise ValueError(f"step: {self.step:g} gives {count:,} values, {MOST:,} at most")
-
-    def values(self) -> Floats:
-        """All values, ascending."""
-        first, last = round(self.low / self.step), round(self.high / self.step)
-        return np.round(np.arange(first, last + 1, dtype=np.float64) * self.step, 10)
-
-    def probabilities(self) -> Floats:
-        """The probability of each value; sums to 1."""
-        values = self.values()
-        if self.draw == "uniform":
-            return np.full(len(values), 1 / len(values))
-        below = values - self.step
-        below[0] = values[0] - min(self.step, values[0] / 2)
-        weights = np.log(values) - np.log(below)
-        return weights / weights.sum()
-
-
 _NEEDED = ("bottleneck_ratio", "group_width")
 """Settings that a space of a block with them states, and that count as drawn even if fixed."""
-
-Domain = Range | tuple[float, ...] | float
-"""A range, a list of values drawn uniformly, or one fixed value."""
-
-
-def tabulate(domain: Domain) -> Table:
-    """The values of a domain, ascending, with their probabilities."""
-    if isinstance(domain, Range):
-        return Table(domain.values(), domain.probabilities())
-    values = np.asarray(sorted(domain) if isinstance(domain, tuple) else [domain], dtype=float)
-    return Table(values, np.full(len(values), 1 / len(values)))
 
 
 class Constraint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -233,7 +174,9 @@ class DesignSpace(Choices, frozen=True, forbid_unknown_fields=True, omit_default
 
     Constraints speak of drawn settings. `limits` speak of the resolved network, at the
     resolution that it is sampled for, and condition a sample as windows of cost do: comparisons
-    such as `params < 3e6 + 5.5e6 * flops / 1e9` (`anynet.limits`).
+    such as `params < 3e6 + 5.5e6 * flops / 1e9` (`anynet.limits`). `resolution` is the side of the
+    images that they are meant for: what it is sampled for where nothing else is said, and limits
+    are not counted at another.
 
     A block needs `bottleneck_ratio` and `group_width` where it has them; its other settings are
     its own where they are left out, and a setting with one value is not drawn. A `dense` space
@@ -264,6 +207,7 @@ class DesignSpace(Choices, frozen=True, forbid_unknown_fields=True, omit_default
     head: Head = always(Head())
     input_channels: int = always(3)
     classes: int = always(1000)
+    resolution: int | None = None
 
     def __post_init__(self) -> None:
         require_name("name", self.name)
@@ -282,9 +226,16 @@ class DesignSpace(Choices, frozen=True, forbid_unknown_fields=True, omit_default
             raise ValueError("width: give either `width` or `line`, one of the two")
         require_positive("input_channels", self.input_channels)
         require_positive("classes", self.classes)
+        if self.resolution is not None:
+            check_resolution(self.resolution)
         self._check_settings()
         self._check_domains()
-        check_choices(self, (self.block,))
+        check_choices(
+            self,
+            (self.block,),
+            lambda: example_layers(self.block, self.strides),
+            lambda: (STEMS[self.stem.kind](self.stem.width), self.head.describe(self.classes)),
+        )
         for i in range(len(self.constraints)):
             self._check_constraint(i)
         for i, limit in enumerate(self.limits):
@@ -474,7 +425,7 @@ class DesignSpace(Choices, frozen=True, forbid_unknown_fields=True, omit_default
         flops: Window | None = None,
         params: Window | None = None,
         activations: Window | None = None,
-        resolution: int = DEFAULT_RESOLUTION,
+        resolution: int | None = None,
         unique: bool = True,
     ) -> Population:
         """Draw `n` networks whose cost lies in the windows (low, high), both ends included.
@@ -578,11 +529,16 @@ flops); and the controls to AnyNetX D and E, with the principle turned round or 
 
 
 def load_space(name_or_path: str) -> DesignSpace:
-    """A named space, or one read from a YAML file. Raises InputError."""
+    """A named space, or one read from a file: of ours, or a pycls sweep. Raises InputError."""
     if name_or_path in NAMED:
         return NAMED[name_or_path]
     if name_or_path.endswith((".yaml", ".yml", ".json")) or "/" in name_or_path:
-        return DesignSpace.from_yaml(read_text(name_or_path), name_or_path)
+        data = parse_yaml(read_text(name_or_path), name_or_path)
+        if isinstance(data, dict) and "SETUP" in data:
+            from anynet.exchange.pycls_sweep import from_pycls_sweep
+
+            return from_pycls_sweep(data, name_or_path)
+        return decode(data, DesignSpace, name_or_path)
     try:
         return DesignSpace.named(name_or_path)
     except ValueError as error:

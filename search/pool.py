@@ -36,6 +36,10 @@ _STORE_MARGIN = 256 * 1024**2
 """Bytes of object store beside the data, for what Ray itself keeps there."""
 
 
+_NO_PLUGIN = "no plugin"
+"""How the error of an actor begins whose node cannot load a plugin."""
+
+
 class _Actor:
     """A `Worker` in an actor's process; torch is imported there and not in the driver."""
 
@@ -43,7 +47,10 @@ class _Actor:
         self, plugins: tuple[Plugin, ...], data: DataSet, threads: int, device: str
     ) -> None:
         for plugin in plugins:  # before a network of its blocks arrives
-            load_plugin(plugin)
+            try:
+                load_plugin(plugin)
+            except InputError as error:
+                raise InputError(f"{_NO_PLUGIN} on {socket.gethostname()}: {error}") from None
         from search.worker import Worker
 
         self._worker = Worker(data, threads, device)
@@ -92,7 +99,7 @@ class RayPool:
         try:
             return ray.get(self._idle[0].resolve.remote(recipe))
         except RayError as error:
-            raise WorkFailed(f"a worker did not start: {_cause(error)}") from None
+            raise _not_started(error) from None
 
     def submit(self, task: Task) -> None:
         """Start a task on an idle actor."""
@@ -100,12 +107,17 @@ class RayPool:
         self._running[actor.run.remote(task)] = (actor, task)
 
     def next(self) -> tuple[Task, Outcome]:
-        """Wait for one task to end. An actor that died is replaced; its task is `failed`."""
+        """Wait for one task to end. An actor that died is replaced; its task is `failed`.
+
+        Raises WorkFailed where its node cannot load a plugin: that is no matter of the task.
+        """
         (done,), _ = ray.wait(list(self._running), num_returns=1)
         actor, task = self._running.pop(done)
         try:
             outcome = ray.get(done)
         except RayActorError as error:
+            if error.actor_init_failed and _NO_PLUGIN in _cause(error):
+                raise _not_started(error) from None
             actor = self._start()
             outcome = Outcome(
                 state="failed",
@@ -145,10 +157,15 @@ def _interrupts_deferred() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
+def _not_started(error: RayError) -> WorkFailed:
+    return WorkFailed(f"a worker did not start: {_cause(error)}")
+
+
 def _cause(error: RayError) -> str:
     """What happened, without Ray's account of where: the last line of its message."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return re.sub(r"\x1b\[\d+m", "", lines[-1]) if lines else type(error).__name__
+    last = re.sub(r"\x1b\[\d+m", "", lines[-1]) if lines else type(error).__name__
+    return last.removeprefix("anynet.errors.InputError: ")
 
 
 def _connect(address: str | None, data: DataSet) -> None:

@@ -1,13 +1,14 @@
 """The driver of a sweep: sample, dispatch, record, resume.
 
-It owns the run folder: `sweep.yaml` (as resolved), `data.yaml` (what the images were),
-`population.jsonl` (what is to be trained), `trials.jsonl` (what was), `logs/` (tracebacks of
-failed trials).
+It owns the run folder: `sweep.yaml` (as resolved), `plugins/` (copies of the user's files, to
+read), `data.yaml` (what the images were), `population.jsonl` (what is to be trained),
+`trials.jsonl` (what was), `logs/` (tracebacks of failed trials).
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import textwrap
@@ -23,6 +24,7 @@ from anynet.counting import cost
 from anynet.errors import InputError
 from anynet.files import parse_yaml, read_text, to_yaml, write_text
 from anynet.network import Network
+from anynet.plugins import Plugin, described
 from anynet.reference import Reference
 from anynet.sampling import seeded
 from search.data import DataSet, load
@@ -35,6 +37,7 @@ from search.trial import BASELINE, LEDGER_NAME, Trial, last_attempts, trial_seed
 SWEEP_NAME = "sweep.yaml"
 POPULATION_NAME = "population.jsonl"
 DATA_NAME = "data.yaml"
+PLUGINS_NAME = "plugins"
 _RETRIES = 2
 """How often a trial whose worker died is given to another one."""
 
@@ -131,7 +134,7 @@ def run_sweep(
         pool = executor(data, sweep.resources, len(waiting))
         try:
             recipe = pool.resolve(sweep.recipe)
-            write_text(out / SWEEP_NAME, to_yaml(replace(sweep, recipe=recipe)))
+            _write_sweep(replace(sweep, recipe=recipe), out)
             watcher.start(len(planned), last_attempts(ledger.trials), pool.slots)
             queue = [
                 Task(plan.trial, plan.built, plan.seed, sweep.epochs, recipe) for plan in waiting
@@ -176,17 +179,64 @@ def _agree(sweep: Sweep, out: Path, source: str, begun: bool) -> Sweep:
         if getattr(sweep.recipe, field) in (None, "auto")
     }
     sweep = replace(sweep, recipe=replace(sweep.recipe, **chosen))
-    # How many trials run side by side changes no result, so it may differ from run to run.
+    other = "this folder is another sweep's: give --out another one"
+    for i, (a, b) in enumerate(zip(before.plugins, sweep.plugins, strict=False)):
+        if a.name == b.name and (text := _plugin_difference(a, b, source)):
+            raise InputError(f"{path}: plugins[{i}]: {text}; {other}")
+    # How many trials run side by side changes no result, so it may differ from run to run; nor
+    # does the version of a module whose source is the same.
     then, now = (
-        msgspec.to_builtins(replace(s, resources=replace(s.resources, workers=None)))
+        msgspec.to_builtins(
+            replace(
+                s,
+                resources=replace(s.resources, workers=None),
+                plugins=tuple(replace(plugin, version=None) for plugin in s.plugins),
+            )
+        )
         for s in (before, sweep)
     )
     for field, value in _difference(then, now):
-        raise InputError(
-            f"{path}: {field} is {value[0]} there and {value[1]} in {source}; "
-            "this folder is another sweep's: give --out another one"
-        )
+        raise InputError(f"{path}: {field} is {value[0]} there and {value[1]} in {source}; {other}")
     return sweep
+
+
+def _plugin_difference(then: Plugin, now: Plugin, source: str) -> str:
+    """In what two plugins of one name differ: the first line, or of modules which they are."""
+    if then.source is None or now.source is None:
+        if then.digest == now.digest:
+            return ""
+        return f"{now.name} was {described(then)} and is {described(now)} now"
+    if then.source == now.source:
+        return ""
+    pairs = itertools.zip_longest(*(s.split("\n") for s in (then.source, now.source)))
+    number, (a, b) = next((n, pair) for n, pair in enumerate(pairs, 1) if pair[0] != pair[1])
+    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(a or "", b or "", strict=False))
+    first = sum(1 for _ in same)
+    was, is_now = (_from(line, max(0, first - _BEFORE)) for line in (a, b))
+    return f"{now.name} differs from line {number} on: {was} there and {is_now} in {source}"
+
+
+_BEFORE, _SHOWN = 30, 60
+"""Characters of a line that are shown before the first that differs, and in all."""
+
+
+def _from(line: str | None, start: int) -> str:
+    """A part of a line, in quotes; dots where something is left out."""
+    if line is None:
+        return "no such line"
+    end = start + _SHOWN
+    return f"{'...' if start else ''}{line[start:end]!r}{'...' if line[end:] else ''}"
+
+
+def _write_sweep(sweep: Sweep, out: Path) -> None:
+    """The sweep as resolved, and the files of its blocks for people to read and to name.
+
+    sweep.yaml holds their text too: it is complete wherever it is taken.
+    """
+    write_text(out / SWEEP_NAME, to_yaml(sweep))
+    for plugin in sweep.plugins:
+        if plugin.source is not None:
+            write_text(out / PLUGINS_NAME / plugin.name, plugin.source)
 
 
 def _difference(then: Any, now: Any, at: str = "") -> Iterable[tuple[str, tuple[str, str]]]:
@@ -288,7 +338,7 @@ def _population(
                 )
             )
     write_text(out / DATA_NAME, to_yaml(_fingerprint(data)))
-    write_text(out / SWEEP_NAME, to_yaml(sweep))
+    _write_sweep(sweep, out)
     write_text(path, "".join(msgspec.json.encode(plan).decode() + "\n" for plan in planned))
     return planned
 

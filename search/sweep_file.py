@@ -118,8 +118,9 @@ class Sweep(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     space: tuple[DesignSpace, ...]
     plugins: tuple[Plugin, ...] = ()
-    """Python files that register blocks, by path from the sweep file. A run's own `sweep.yaml`
-    holds their text, so that it can be repeated."""
+    """Python files that register blocks, by path from the sweep file, or installed modules by
+    name. A run's own `sweep.yaml` holds the text of the files, and of modules a digest, so that it
+    can be repeated."""
     networks: int = 100
     """Networks a space (DNDS uses 500, and 100 for quick looks)."""
     window: Windows = Windows()
@@ -146,6 +147,10 @@ class Sweep(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         for i, name in enumerate(called):
             if name in called[:i]:
                 raise ValueError(f"baselines[{i}].name: {name!r} occurs twice; give one another")
+        plugins = [plugin.name for plugin in self.plugins]
+        for i, name in enumerate(plugins):
+            if name in plugins[:i]:
+                raise ValueError(f"plugins[{i}]: {name!r} occurs twice; rename one of the two")
         if not names:
             raise ValueError("space: [] must name at least one space")
         if self.recipe.warmup_epochs > self.epochs:
@@ -172,9 +177,7 @@ def parse_sweep(text: str, source: str, *, run_plugins: bool = True) -> Sweep:
     if not isinstance(data, dict):
         raise InputError(f"{source}: must be a mapping with at least `space` and `data`")
     if "plugins" in data:
-        plugins = _plugins(data["plugins"], source)
-        for plugin in plugins if run_plugins else ():
-            load_plugin(plugin)
+        plugins = _plugins(data["plugins"], source, run_plugins)
         data = data | {"plugins": msgspec.to_builtins(plugins)}
     if "space" in data:
         entries = data["space"]
@@ -192,20 +195,30 @@ def parse_sweep(text: str, source: str, *, run_plugins: bool = True) -> Sweep:
     return decode(data, Sweep, source)
 
 
-def _plugins(entries: Any, source: str) -> list[Plugin]:
-    """Paths from the folder of the sweep file, or (in a run's own) names and texts."""
+def _plugins(entries: Any, source: str, run: bool) -> list[Plugin]:
+    """Paths from the folder of the sweep file and names of modules, or (in a run's own) what was
+    read there; run in this order if `run`. Otherwise no name is looked up, for Python runs the
+    packages around a module to find it."""
     plugins = []
     for i, entry in enumerate(entries if isinstance(entries, list) else [entries]):
         at = f"plugins[{i}]"
-        if isinstance(entry, dict):
-            plugins.append(decode(entry, Plugin, source, at))
-        elif isinstance(entry, str):
-            try:
-                plugins.append(read_plugin(Path(source).parent / entry))
-            except InputError as error:
-                raise InputError(f"{source}: {at}: {error}") from None
-        else:
-            raise InputError(f"{source}: {at}: {entry!r} must be the path of a Python file")
+        if not isinstance(entry, dict | str):
+            raise InputError(
+                f"{source}: {at}: {entry!r} must be the path of a Python file or a module's name"
+            )
+        try:
+            if isinstance(entry, dict):
+                plugin = decode(entry, Plugin, source, at)
+            elif entry.endswith(".py"):
+                plugin = read_plugin(Path(source).parent / entry)
+            else:
+                plugin = read_plugin(entry) if run else decode({"name": entry}, Plugin, source, at)
+        except InputError as error:
+            named = str(error).startswith(f"{source}: ")
+            raise error if named else InputError(f"{source}: {at}: {error}") from None
+        if run:
+            load_plugin(plugin)
+        plugins.append(plugin)
     return plugins
 
 

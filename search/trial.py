@@ -55,6 +55,9 @@ class Trial(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     curve: tuple[float, ...] = ()
     """That error after each epoch."""
     promotion_probability: float = 1.0
+    """That with which the network was promoted to this rung, given that it was at the one below
+    and what its fellows' errors were there; 1 at the lowest. To have been promoted all the way has
+    the product of those of its rungs: 1 over it is the network's weight in a population."""
     adaptive: bool = False
     """True where an optimizer chose the network: such trials are not a population."""
     started: str
@@ -69,8 +72,9 @@ class Trial(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """What was trained, where `network` cannot say it: torchvision's VGG-16, for one."""
 
 
-class _Result(Trial, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A record whose network is not looked at."""
+class _Result(Trial, frozen=True, forbid_unknown_fields=True, kw_only=True, gc=False):
+    """A record whose network is not looked at. Nothing in it can form a cycle, so that the garbage
+    collector, which would walk all of them again and again, need not know them."""
 
     network: msgspec.Raw  # type: ignore[assignment]
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anynet.errors import InputError
 from anynet.exchange.metadata import metadata, read_bytes, read_network
 from anynet.files import write_bytes
+from anynet.network import Network
+from anynet.reference import Reference
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from anynet.model import AnyNet
 
 
@@ -32,13 +37,27 @@ def load_safetensors(path: str | os.PathLike[str]) -> AnyNet:
     """
     from safetensors.torch import load
 
+    network = read_network(path)
+    try:
+        state = load(read_bytes(path))
+    except Exception as error:  # safetensors raises its own
+        raise InputError(f"{path}: not a safetensors file: {error}") from None
+    return module_with_weights(network, state, path)
+
+
+def module_with_weights(
+    network: Network | Reference, state: Mapping[str, Tensor], path: str | os.PathLike[str]
+) -> AnyNet:
+    """The network's module with the weights that a file at `path` held, in eval mode.
+
+    Raises InputError where they are not the network's: other names, other shapes.
+    """
     from anynet.model import build
 
-    network = read_network(path)
     module = build(network, device="meta").to_empty(device="cpu").eval()
     try:
-        module.load_state_dict(load(read_bytes(path)))
-    except Exception as error:  # safetensors raises its own; torch a RuntimeError of many lines
+        module.load_state_dict(state)
+    except RuntimeError as error:  # torch's has many lines
         reason = str(error).strip().splitlines()[-1].strip()
         raise InputError(f"{path}: not the weights of its network: {reason}") from None
     return module

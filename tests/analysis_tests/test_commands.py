@@ -42,6 +42,93 @@ def test_edf_json(finished_run, tmp_path, capsys):
     assert document["populations"][0]["errors"] == [15.0, 20.0, 100.0]
 
 
+def test_edf_json_has_bands_and_intervals(finished_run, tmp_path, capsys):
+    arguments = ["edf", str(finished_run), "--out", str(tmp_path / "e.png"), "--json"]
+    assert run([*arguments, "--band", "dkw", "--confidence", "0.8"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    one = document["populations"][0]
+    assert document["confidence"] == 0.8
+    assert one["weights"] is None
+    assert (one["band"]["kind"], one["band"]["errors"]) == ("dkw", [0.0, 15.0, 20.0, 100.0])
+    assert one["median"] == 20
+    assert one["median_interval"][0] <= 20 <= one["median_interval"][1]
+    assert one["mean_method"] == "band"
+    assert one["quantiles"]["0.25"] == 15
+    assert run([*arguments, "--band", "none"]) == 0
+    assert "band" not in json.loads(capsys.readouterr().out)["populations"][0]
+
+
+def test_edf_says_that_few_diverged_networks_make_the_mean(make_trial, write_run, tmp_path, capsys):
+    trials = [make_trial(f"a-{i:03d}", error=10.0 + i) for i in range(11)]
+    trials.append(make_trial("a-011", state="diverged", error=100.0, reason="not finite"))
+    folder = write_run("run", trials)
+    assert run(["edf", str(folder), "--out", str(tmp_path / "e.png")]) == 0
+    captured = capsys.readouterr()
+    assert "a: of error 100 the mean has only 1, so that its interval says too" in captured.err
+    assert "mean by bootstrap-t" in captured.out
+
+
+def test_edf_normalizes_populations_and_says_what_it_merges(
+    make_trial, write_run, tmp_path, capsys
+):
+    trials = [
+        make_trial(f"{space}-{i:03d}", space=space, params=params, error=float(i))
+        for space, sizes in (("a", (100, 200, 300)), ("b", (100, 290, 300)))
+        for i, params in enumerate(sizes)
+    ]
+    arguments = ["edf", str(write_run("run", trials)), "--out", str(tmp_path / "e.png")]
+    arguments += ["--normalize", "params", "--bins", "3"]
+    assert run(arguments) == 2
+    assert "b: no network with params from 144.2 to 208 (bin 2 of 3)" in one_line(capsys)
+    assert run([*arguments, "--merge-empty", "--json"]) == 0
+    captured = capsys.readouterr()
+    assert "anynet: params: empty bins merged: " in captured.err
+    document = json.loads(captured.out)
+    assert document["normalized"] == "params"
+    assert sum(document["populations"][1]["weights"]) == pytest.approx(1)
+
+
+def test_edf_of_a_run_with_rungs_draws_the_longest(make_trial, write_run, tmp_path, capsys):
+    trials = [make_trial(f"a-{i:03d}", error=50.0 + i) for i in range(6)]
+    trials += [
+        make_trial(f"a-{i:03d}", error=20.0 + i, rung=1, epochs=3, promotion_probability=p)
+        for i, p in ((0, 0.5), (1, 0.5), (4, 0.25))
+    ]
+    folder = write_run("run", trials)
+    (folder / "population.jsonl").write_text("{}\n" * 6)
+    assert run(["edf", str(folder), "--out", str(tmp_path / "e.png"), "--json"]) == 0
+    captured = capsys.readouterr()
+    assert "recorded so far" not in captured.err
+    assert "a: 3 of 6 networks came to an end, at 3 epochs or before" in captured.err
+    one = json.loads(captured.out)["populations"][0]
+    assert one["errors"] == [20, 21, 24]
+    assert one["weights"] == pytest.approx([0.25, 0.25, 0.5])
+    assert run(["export", str(folder), "--out", str(tmp_path / "best.yaml")]) == 0
+    assert "trial a-000" in (tmp_path / "best.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["--bins", "3"], "--bins: goes with --normalize"),
+        (["--merge-empty"], "--merge-empty: goes with --normalize"),
+        (["--confidence", "1"], "--confidence: 1.0 must lie between 0 and 1"),
+        (["--confidence", "2", "--band", "none"], "--confidence: 2.0 must lie between 0 and 1"),
+        (["--normalize", "params", "--bins", "0"], "bins: 0 must be at least 1"),
+    ],
+)
+def test_options_of_edf_that_cannot_be_are_one_line(finished_run, tmp_path, capsys, options, line):
+    assert run(["edf", str(finished_run), "--out", str(tmp_path / "e.png"), *options]) == 2
+    assert line in one_line(capsys)
+    assert not (tmp_path / "e.png").exists()
+
+
+def test_trials_that_an_optimizer_chose_have_no_edf(make_trial, write_run, tmp_path, capsys):
+    folder = write_run("run", [make_trial(adaptive=True)])
+    assert run(["edf", str(folder), "--out", str(tmp_path / "e.png")]) == 2
+    assert "a: adaptive: 1 of 1 trials were chosen by an optimizer" in one_line(capsys)
+
+
 def test_the_figure_does_not_depend_on_the_order_in_which_trials_ended(
     make_trial, write_run, tmp_path, capsys
 ):

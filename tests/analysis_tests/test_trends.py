@@ -5,25 +5,9 @@ from analysis.ranges import best_range
 from analysis.trends import cost_law, flops_regimes, power_law, short, trends
 from anynet import InputError
 from anynet.counting import cost
-from anynet.textbook import textbook_network
+from anynet.textbook import names, textbook_network
 
-PUBLISHED = [
-    f"regnetx_{size}"
-    for size in [
-        "200mf",
-        "400mf",
-        "600mf",
-        "800mf",
-        "1.6gf",
-        "3.2gf",
-        "4.0gf",
-        "6.4gf",
-        "8.0gf",
-        "12gf",
-        "16gf",
-        "32gf",
-    ]
-]
+PUBLISHED = [name for name in names() if name.startswith("regnetx_")]
 
 
 def test_the_published_regnets_follow_the_papers_laws():
@@ -95,8 +79,7 @@ def planted(n, rng):
 
 def test_trends_of_planted_regimes():
     flops, parameters, errors = planted(1200, np.random.default_rng(0))
-    names = flops_regimes(flops, 4)
-    found = trends(parameters, errors, flops, names)
+    found = trends(parameters, errors, flops, flops_regimes(flops, 4))
     assert [len(regime.rows) for regime in found.regimes] == [300] * 4
     middles = [regime.flops[1] for regime in found.regimes]
     assert middles == sorted(middles)

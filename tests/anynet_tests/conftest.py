@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
 from anynet.blocks import BLOCKS, HEADS, STEMS
-from anynet.choices import Choices, check_choices
 from anynet.layers import ACTIVATIONS, NORMS, SHORTCUTS
 from anynet.network import Head, Network, Stage, Stem
 
@@ -34,8 +34,8 @@ _OTHER_SETTINGS: dict[str, dict[str, tuple[float, ...]]] = {
 }
 
 
-def _choices(rng: random.Random, blocks: set[str]) -> dict[str, Any]:
-    """Choices of every kind, without those that would change nothing in these blocks."""
+def _with_choices(rng: random.Random, network: Network) -> Network:
+    """With choices of every kind, but for those that would change nothing in it."""
     given = {
         "norm": rng.choice(NORMS),
         "activation": rng.choice(ACTIVATIONS),
@@ -43,12 +43,10 @@ def _choices(rng: random.Random, blocks: set[str]) -> dict[str, Any]:
         "stochastic_depth": rng.choice((None, 0.3)),
         "zero_gamma": rng.random() < 0.5,
     }
-    kept: dict[str, Any] = {}
     for name, value in given.items():
         with contextlib.suppress(ValueError):
-            check_choices(Choices(**kept, **{name: value}), blocks)
-            kept[name] = value
-    return kept
+            network = replace(network, **{name: value})
+    return network
 
 
 def _head(rng: random.Random) -> Head:
@@ -92,15 +90,14 @@ def _stage(rng: random.Random) -> Stage:
 def _network(rng: random.Random) -> Network:
     stages = tuple(_stage(rng) for _ in range(rng.randint(1, 6)))
     stem = rng.choice(list(STEMS))
-    choices = _choices(rng, {stage.block for stage in stages}) if rng.random() < 0.7 else {}
-    return Network(
+    network = Network(
         stages=stages,
         stem=Stem(stem, rng.randint(1, 40)) if stem != "none" else Stem(stem),
         head=_head(rng),
-        **choices,
         input_channels=rng.randint(1, 4),
         classes=rng.choice((1, 2, 10, 37, 1000)),
     )
+    return _with_choices(rng, network) if rng.random() < 0.7 else network
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 
 from anynet.blocks import BLOCKS, HEADS, STEMS, register_block
-from anynet.choices import Choices
+from anynet.choices import Choices, departures
 from anynet.counting import cost
 from anynet.errors import InputError
 from anynet.grouped_conv import Conv2d
@@ -22,6 +23,8 @@ from anynet.layers import (
     Activation,
     Concat,
     Conv,
+    MaxPool,
+    Norm,
     Residual,
 )
 from anynet.model import AnyNet, ResidualSum, StochasticResidualSum, build, norm_groups
@@ -229,6 +232,139 @@ def test_one_image_of_one_pixel_gets_the_scores_that_it_gets_beside_others(norm)
 def test_a_choice_that_is_none_or_changes_nothing_is_refused(block, choices, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         Network((Stage(1, 64, block=block),), **choices)
+
+
+@pytest.mark.parametrize(
+    ("stages", "choices", "message"),
+    [
+        (
+            [Stage(2, 32), Stage(1, 64)],  # projections, of stride 1
+            {"shortcut": "avg_pool"},
+            "shortcut: 'avg_pool', but the x block holds no shortcut with a convolution of a "
+            "stride above 1 here",
+        ),
+        (
+            [Stage(1, 32, 2, "v"), Stage(1, 64, 1, "res_basic")],
+            {"shortcut": "avg_pool"},
+            "the v, res_basic blocks hold no shortcut",
+        ),
+        (
+            [Stage(1, 24, 2, "mbconv"), Stage(1, 40, 1, "mbconv")],  # each changes the shape
+            {"stochastic_depth": 0.1},
+            "stochastic_depth: 0.1, but the mbconv block holds no residual here",
+        ),
+        (
+            [Stage(1, 64, 2, "res_bottleneck_linear")],
+            {"zero_gamma": True},
+            "zero_gamma: True, but the res_bottleneck_linear block holds no norm at the end of a",
+        ),
+    ],
+)
+def test_a_choice_is_checked_in_the_stages_as_they_are(stages, choices, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Network(tuple(stages), **choices)
+    assert departures(Network((*stages, Stage(1, 48, 2)), **choices)) == choices
+
+
+@pytest.mark.parametrize("block", ["mbconv", "res_bottleneck_linear"])
+def test_zero_gamma_leaves_blocks_without_a_residual_alone(block):
+    # The first block of a stage changes the shape and has no residual here, the second has one.
+    network = Network((Stage(2, 16, 2, block), Stage(1, 24, 2, block)), zero_gamma=True, classes=3)
+    module = made(network)
+    zeros = [
+        not layer.weight.any() for layer in module.modules() if isinstance(layer, nn.BatchNorm2d)
+    ]
+    assert sum(zeros) == 1
+    scores = module(images(4))
+    assert scores.std(0).min() > 0
+    scores.square().sum().backward()
+    assert module.stem[0].weight.grad.abs().max() > 0
+
+
+def bare(block: str, **choices) -> Network:
+    return Network((Stage(1, 8, block=block),), Stem("none"), Head("class_conv"), **choices)
+
+
+def test_norm_and_activation_are_looked_for_in_all_layers(own_blocks):
+    register_block("pool")(lambda width_in, width, stride: (Conv(width), MaxPool(3, stride)))
+    register_block("biased")(lambda width_in, width, stride: (Conv(width, 3, stride, bias=True),))
+    register_block("normed")(lambda width_in, width, stride: (Conv(width, 3, stride), Norm()))
+    with pytest.raises(ValueError, match="norm: 'group', but the pool block holds no norm here"):
+        bare("pool", norm="group")
+    with pytest.raises(ValueError, match="activation: 'silu', but the normed block holds no activ"):
+        bare("normed", activation="silu")
+    with pytest.raises(ValueError, match="norm: 'none', but the biased block holds no convolution"):
+        bare("biased", norm="none")
+    assert bare("pool", norm="none").norm == "none"
+    assert bare("normed", norm="group").norm == "group"
+    for stem, head in ((Stem("cifar", 8), Head("class_conv")), (Stem("none"), Head("norm_linear"))):
+        made = Network((Stage(1, 8, block="biased"),), stem, head, norm="layer", activation="gelu")
+        assert (made.norm, made.activation) == ("layer", "gelu")
+
+
+def modules(network: Network) -> list[str]:
+    """All layers in order with their settings, and what is particular to training and beginning."""
+    module = build(network, device="meta")
+    kept = (nn.Conv2d, nn.Linear, nn.BatchNorm2d, nn.GroupNorm)
+    shown = []
+    for layer in module.modules():
+        leaf = not list(layer.children())
+        text = str(layer).replace(", inplace=True", "") if leaf else type(layer).__name__
+        zero = getattr(layer, "starts_at_zero", False) if isinstance(layer, kept) else False
+        shown.append(f"{text} {zero}")
+    return shown
+
+
+def test_every_choice_of_a_network_changes_its_module(random_networks):
+    looked_at = Counter()
+    for network in random_networks(11, 150):
+        for name in departures(network):
+            looked_at[name] += 1
+            without = Network(
+                **{field: getattr(network, field) for field in ("stages", "stem", "head")},
+                input_channels=network.input_channels,
+                classes=network.classes,
+                **{key: value for key, value in departures(network).items() if key != name},
+            )
+            assert modules(without) != modules(network), (name, network)
+            assert without != network
+    assert min(looked_at.values()) > 10
+    assert len(looked_at) == 5
+
+
+def test_networks_of_a_space_have_the_choices_that_change_them():
+    """An mbconv network whose stages have one block and change the shape has no residual."""
+    chosen = DesignSpace(
+        name="small",
+        block="mbconv",
+        depth=(1, 2),
+        width=(8, 16),
+        strides=(2, 2),
+        classes=3,
+        stochastic_depth=0.2,
+        activation="silu",
+    )
+    population = chosen.sample(16, np.random.default_rng(0))
+    plain = 0
+    for network in population:
+        residual = max(network.depths) > 1
+        assert network.stochastic_depth == (0.2 if residual else None)
+        assert network.activation == "silu"
+        assert Network.from_json(network.to_json()) == network
+        plain += not residual
+    assert plain == 4
+
+
+@pytest.mark.parametrize(
+    ("strides", "accepted"), [((1, 1), False), ((2, 1), True), ((1, 3), True), ((1,), False)]
+)
+def test_the_strides_of_a_space_may_make_a_choice_void(strides, accepted):
+    fields = {"name": "s", "block": "res_basic", "depth": 1, "width": (8, 16)}
+    if accepted:
+        DesignSpace(**fields, strides=strides, shortcut="avg_pool")
+        return
+    with pytest.raises(ValueError, match="'avg_pool', but the res_basic block holds no s"):
+        DesignSpace(**fields, strides=strides, shortcut="avg_pool")
 
 
 @pytest.mark.parametrize(

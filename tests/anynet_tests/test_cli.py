@@ -10,6 +10,7 @@ import pytest
 from anynet import cli, sampling
 from anynet.cli import COMMANDS, run
 from anynet.counting import cost
+from anynet.memory import memory
 from anynet.network import Network
 from anynet.regnet import RegNet
 from anynet.space import NAMED, DesignSpace
@@ -211,6 +212,10 @@ def test_cost_of_a_network_by_name(answer):
     assert document["activations"] == 3143272
     assert [line["name"] for line in document["stages"]][::5] == ["stem", "head"]
     assert sum(line["flops"] for line in document["stages"]) == document["flops"]
+    held = [line["memory"]["training"] for line in (*document["stages"],)]
+    assert sum(held) + document["passing"]["training"] == document["memory"]["training"]
+    assert (document["batch_size"], document["precision"]) == (128, "float32")
+    assert document["measured"] is None
     network = Network.from_json(json.dumps(document["network"]))
     assert network == textbook_network("regnetx_400mf")
     text = answer("cost", "regnetx_400mf")
@@ -458,3 +463,42 @@ def test_work_that_failed_ends_in_exit_code_one(capsys, monkeypatch):
     monkeypatch.setattr("anynet.commands.spaces", fail)
     assert run(["spaces"]) == 1
     assert capsys.readouterr().err == "anynet: three networks of four failed\n"
+
+
+def test_cost_says_what_memory_is_for(answer, folder):
+    title, header, *_, total = answer(
+        "cost", "network.yaml", "--resolution", "8", "--batch", "4", "--precision", "bfloat16"
+    ).splitlines()
+    assert title == "network.yaml at 8x8, memory for 4 images in bfloat16"
+    assert header.split()[-4:] == ["training", "KiB", "inference", "KiB"]
+    network = Network.from_yaml(NETWORK)
+    needed = memory(network, 8, batch_size=4, precision="bfloat16")
+    assert total.split()[-2:] == [f"{round(value / 1024):,}" for value in needed]
+
+
+def test_cost_measures_where_asked_to(answer, folder):
+    small = ("cost", "network.yaml", "--resolution", "8", "--batch", "4", "--measure")
+    measured = json.loads(answer(*small, "--json"))["measured"]
+    assert measured["device"] == "cpu"
+    assert measured["threads"] >= 1
+    assert measured["memory"]["training"] > measured["memory"]["inference"] > 0
+    assert min(measured["seconds"].values()) > 0
+    shown = answer(*small)
+    assert "measured here (cpu, " in shown
+    assert [line.split("  ")[0] for line in shown.splitlines()[-2:]] == [
+        "training step", "inference",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--batch", "0"), "anynet: --batch: 0 must be above 0"),
+        (("--device", "cpu"), "anynet: --device: cpu says where to measure; add --measure"),
+        (("--precision", "half"), 'anynet: Invalid value "half" for --precision.'),
+        (("--measure", "--batch", "999999"), "anynet: --batch: 999999 images need about "),
+    ],
+)
+def test_cost_refuses_what_cannot_be_measured(capsys, options, message):
+    assert run(["cost", "regnetx_400mf", *options]) == 2
+    assert capsys.readouterr().err.startswith(message)

@@ -6,10 +6,11 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from anynet import distinct
+from anynet.blocks import BLOCKS, conv_norm_act, register_block
 from anynet.distinct import Networks
 from anynet.network import Stem
 from anynet.regnet import RegNet, fix_groups
@@ -38,11 +39,11 @@ def space(**changes) -> DesignSpace:
     return DesignSpace(**(fields | changes))
 
 
-def enumerated(space: DesignSpace) -> int:
-    """All settings that obey the constraints, resolved one by one."""
+def every(space: DesignSpace):
+    """All settings that obey the constraints, as a dict of sequences each."""
     stages = len(space.strides)
     choices = []
-    for name, sequences in space.sequences.items():
+    for sequences in space.sequences.values():
         values = itertools.product(sequences.table.values.tolist(), repeat=stages)
         indices = itertools.product(range(len(sequences.table.values)), repeat=stages)
         found = []
@@ -50,10 +51,15 @@ def enumerated(space: DesignSpace) -> int:
             allowed = all(sequences.allowed[i, k] for i, k in enumerate(index))
             if allowed and _obeys(sequences.order, drawn):
                 found.append(drawn)
-        choices.append((name, found))
+        choices.append(found)
+    for settings_ in itertools.product(*choices):
+        yield dict(zip(space.sequences, settings_, strict=True))
+
+
+def enumerated(space: DesignSpace) -> int:
+    """All settings that obey the constraints, resolved one by one."""
     built = set()
-    for settings_ in itertools.product(*(found for _, found in choices)):
-        drawn = dict(zip((name for name, _ in choices), settings_, strict=True))
+    for drawn in every(space):
         widths, groups = fix_groups(
             drawn["width"], drawn.get("bottleneck_ratio", 1.0), drawn["group_width"]
         )
@@ -116,14 +122,98 @@ def test_a_block_without_groups_builds_what_is_drawn():
     assert chosen.networks() == Networks(100, 100, "")
 
 
-def test_a_block_that_refuses_settings_has_bounds():
-    chosen = space(block="inception", bottleneck_ratio=None, group_width=None, width=(1, 8))
-    assert chosen.networks() == Networks(0, 16, "the inception block refuses some settings")
+def plain(block: str, **changes) -> DesignSpace:
+    return space(**({"block": block, "bottleneck_ratio": None, "group_width": None} | changes))
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_a_block_that_refuses_settings_has_as_many_networks_as_stages_that_it_takes(
+    own_blocks, data
+):
+    register_block(
+        f"own_{len(BLOCKS)}",
+        valid=lambda width, depth, kernel: width + kernel * depth <= 21,
+        rule="",
+        kernel=3,
+    )(lambda width_in, width, stride, kernel: conv_norm_act(width, kernel, stride=stride))
+    block = list(BLOCKS)[-1]
+    constraints = []
+    for parameter in ("width", "depth", "kernel"):
+        rule = data.draw(st.sampled_from(ORDERS), parameter)
+        if rule is not None:
+            constraints.append(Constraint(parameter, rule))
+    if data.draw(st.booleans()):
+        constraints.append(Constraint("width", "ranged", low=8, stages=(2,)))
+    many = {"kernel": (1, 3, 5), "depth": (1, 2, 3), "strides": (2, 2, 2), "width": (4, 8, 12, 16)}
+    chosen = plain(block, constraints=tuple(constraints), **many)
+    valid = BLOCKS[block].valid
+    count = sum(
+        all(map(valid, drawn["width"], drawn["depth"], drawn["kernel"])) for drawn in every(chosen)
+    )
+    assert chosen.networks() == Networks(count, count, "")
+    assert distinct._enumerated(chosen) == count <= chosen.size
+
+
+def test_large_spaces_of_inception_are_counted():
+    shares = {"share_1x1": (0.1, 0.25, 0.4), "share_3x3": (0.2, 0.5), "share_5x5": (0.1, 0.3)}
+    many = {"depth": Range(1, 16), "width": Range(8, 512, step=8), "reduce_3x3": (0.25, 0.5, 1)}
+    chosen = plain("inception", strides=(2, 2, 2, 2), **shares, **many)
+    stage = sum(
+        width - sum(max(1, round(width * share)) for share in kept) >= 1
+        for width in range(8, 513, 8)
+        for kept in itertools.product(*shares.values())
+    )
+    assert chosen.networks().most == (16 * 3 * stage) ** 4 < chosen.size
+    fewer = plain(
+        "inception",
+        strides=(2, 2),
+        **shares,
+        **many,
+        constraints=(Constraint("width", "shared"), Constraint("depth", "shared")),
+    )
+    of_width = [
+        sum(
+            width - sum(max(1, round(width * share)) for share in kept) >= 1
+            for kept in itertools.product(*shares.values())
+        )
+        for width in range(8, 513, 8)
+    ]
+    assert fewer.networks().most == 16 * 3**2 * sum(n**2 for n in of_width)
+
+
+def test_a_block_that_refuses_what_is_fixed_is_enumerated(own_blocks, monkeypatch):
+    valid = {"valid": lambda width, depth, **_: width % 3 != 0, "rule": "no multiple of 3"}
+    register_block("own", bottleneck_ratio=1.0, group_width=None, **valid)(BLOCKS["x"].describe)
+    chosen = space(block="own")
+    built = set()
+    for drawn in every(chosen):
+        widths, groups = fix_groups(drawn["width"], drawn["bottleneck_ratio"], drawn["group_width"])
+        if all(width % 3 for width in widths):
+            built.add((drawn["depth"], drawn["bottleneck_ratio"], *widths, *groups))
+    assert chosen.networks() == Networks(len(built), len(built), "")
+    monkeypatch.setattr(distinct, "ENUMERATED", 10)
+    reason = "the own block refuses some of more than 10 settings"
+    most = space().networks().most
+    assert chosen.networks() == Networks(0, most, reason)
+    monkeypatch.setattr(distinct, "CELLS", 3)
+    chosen = plain("inception", width=(1, 8))
+    reason = "the inception block refuses some of more than 10 settings"
+    assert chosen.networks() == Networks(0, 16, reason)
+
+
+def test_dense_blocks_are_counted():
+    chosen = plain("dense", width=None, growth_rate=(4, 8), depth=(1, 2, 3), strides=(1, 2))
+    assert chosen.networks() == Networks(36, 36, "") == Networks(*2 * (chosen.size,), "")
+    assert distinct._enumerated(chosen) == 36
 
 
 def test_what_takes_too_long_has_bounds(monkeypatch):
     monkeypatch.setattr(distinct, "WORK", 10)
     chosen = space()
+    exact = enumerated(chosen)
+    assert chosen.networks() == Networks(exact, exact, "")
+    monkeypatch.setattr(distinct, "ENUMERATED", 10)
     assert chosen.networks() == Networks(4, chosen.size, "more than 10 steps to count them")
     monkeypatch.setattr(distinct, "LINES", 3)
     line = LineRanges(w0=(8, 16), wa=(8, 16), wm=2)
@@ -186,4 +276,4 @@ def test_a_regnet_space_has_as_many_networks_as_its_lines_give(stages, changes):
         built.add((tuple(depths), settings_.get("bottleneck_ratio"), fixed))
     assert built
     assert chosen.networks() == Networks(len(built), len(built), "")
-    assert len(built) < chosen.size
+    assert distinct._enumerated(chosen) == len(built) < chosen.size

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import builtins
+import pickle
 import struct
+import zipfile
 
 import pytest
 import torch
@@ -11,12 +13,14 @@ from torch import nn
 
 from anynet.blocks import register_block
 from anynet.cli import run
+from anynet.counting import cost
 from anynet.errors import InputError
 from anynet.exchange.folding import fold_batch_norms
 from anynet.exchange.safetensors import load_safetensors, save_safetensors
-from anynet.export import export_weights, load_network
+from anynet.export import export_weights, load_network, load_weights
 from anynet.layers import Conv, Norm
-from anynet.network import Network, Stage, Stem
+from anynet.model import build
+from anynet.network import Head, Network, Stage, Stem
 from anynet.textbook import textbook_network
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -78,7 +82,132 @@ def test_a_file_has_the_outputs_and_the_network(trained, tmp_path, to, fold):
     runs = of_file(path, to)
     for batch in (images, images[:1]):
         assert (scores(runs, batch) - scores(module, batch)).abs().max() < tolerance
-    assert load_network(str(path)) == SMALL
+    rebuilt = build(load_network(str(path)), device="meta")
+    assert sum(p.numel() for p in rebuilt.parameters()) == cost(SMALL, 32).params
+    assert rebuilt.network == SMALL
+    if not fold:
+        assert (scores(load_weights(path), images) - scores(module, images)).abs().max() < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["regnetx_200mf", "regnety_400mf", "efficientnet_b0"])
+def test_onnx_has_the_outputs_of_published_networks(trained, tmp_path, name):
+    module = trained(textbook_network(name))
+    path = export_weights(module, "onnx", tmp_path / "n.onnx", resolution=64)
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    assert (scores(of_file(path, "onnx"), images) - scores(module, images)).abs().max() < 1e-4
+
+
+TINY = Network((Stage(1, 8, 2),), Stem(width=8), classes=3)
+GIVEN_BACK = {
+    "small": SMALL,
+    "silu": Network(
+        (Stage(2, 8, 2, "mbconv", se_ratio=0.25), Stage(2, 40, 2, "dense", growth_rate=12)),
+        Stem("deep", 8),
+        Head("norm_linear", width=24, dropout=0.2),
+        activation="silu",
+        classes=4,
+    ),
+    "no norm": Network((Stage(1, 8, 2, "inception"),), norm="none", classes=3),
+    "group norm": Network((Stage(2, 32, 2),), norm="group", shortcut="avg_pool", classes=3),
+    "vgg": Network((Stage(1, 8, 2, "v"),), head=Head("fully_connected", 16, grid=2), classes=3),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "to", "fresh"),
+    [
+        *((name, "torch_export", False) for name in GIVEN_BACK),
+        ("group norm", "onnx", True),
+        *(
+            pytest.param(name, "onnx", fresh, marks=pytest.mark.slow)
+            for name in GIVEN_BACK
+            for fresh in (False, True)
+        ),
+    ],
+)
+def test_a_graph_gives_its_weights_back(trained, tmp_path, name, to, fresh):
+    network = GIVEN_BACK[name]
+    # Fresh weights are alike, and zero: what an exporter merges or drops.
+    module = build(network).eval() if fresh else trained(network)
+    path = export_weights(module, to, tmp_path / f"n{FORMATS[to][0]}", resolution=32)
+    again = load_weights(path)
+    assert again.network == network
+    assert not again.training
+    for key, value in module.state_dict().items():
+        assert torch.equal(again.state_dict()[key], value), key
+    images = torch.randn(2, network.input_channels, 32, 32)
+    assert (scores(again, images) - scores(module, images)).abs().max() < 1e-5
+    if to == "onnx":  # of zero biases, say, nothing is left
+        assert (scores(of_file(path, to), images) - scores(module, images)).abs().max() < 1e-4
+        import onnx
+
+        nodes = onnx.load(path).graph.node
+        assert "Expand" not in {node.op_type for node in nodes}
+        convs = sum(isinstance(m, nn.Conv2d) for m in module.modules())
+        assert [node.op_type for node in nodes].count("Conv") == convs
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
+def test_the_command_turns_a_graph_into_safetensors(trained, tmp_path, capsys, suffix):
+    module, to = trained(TINY), {".onnx": "onnx", ".pt2": "torch_export"}[suffix]
+    path = export_weights(module, to, tmp_path / f"n{suffix}", resolution=32)
+    out = str(tmp_path / "w.safetensors")
+    assert run(["export", str(path), "--to", "safetensors", "--out", out]) == 0
+    assert capsys.readouterr() == (f"{out}\n", "")
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert (scores(load_safetensors(out), images) - scores(module, images)).abs().max() < 1e-5
+
+    folded = export_weights(fold_batch_norms(module), to, path, resolution=32)
+    assert load_network(str(folded)) == TINY
+    assert run(["export", str(path), "--to", "safetensors", "--out", out]) == 2
+    assert capsys.readouterr().err == (
+        f"anynet: {path}: its batch norms are folded into its convolutions, so it has no weights "
+        "to give back; a graph that is exported without --fold has\n"
+    )
+
+
+def test_a_graph_without_one_of_its_weights_is_refused(trained, tmp_path):
+    import onnx
+
+    path = export_weights(trained(TINY), "onnx", tmp_path / "n.onnx", resolution=32)
+    model = onnx.load(path)
+    model.graph.initializer[0].name = "other"
+    onnx.save(model, path)
+    with pytest.raises(InputError, match=r"n.onnx: stem.0.weight is not in its graph"):
+        load_weights(path)
+    with pytest.raises(InputError, match=r"n.yaml: must be a file with weights \(.safetensors"):
+        load_weights("n.yaml")
+
+
+def test_a_pickle_in_a_graph_is_not_run(trained, tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return open, (str(tmp_path / "was_run"), "w")
+
+    path = export_weights(trained(SMALL), "torch_export", tmp_path / "n.pt2", resolution=32)
+    other = tmp_path / "other.pt2"
+
+    def rewritten(replaced, content):
+        with zipfile.ZipFile(path) as archive, zipfile.ZipFile(other, "w") as copy:
+            for name in archive.namelist():
+                data = content if name.endswith(replaced) else archive.read(name)
+                copy.writestr(name, data)
+
+    rewritten("sample_inputs/model.pt", pickle.dumps(Evil()))
+    assert load_weights(other).network == SMALL
+    for replaced in ("weights/weight_3", "weights/model_weights_config.json"):
+        rewritten(replaced, pickle.dumps(Evil()))
+        with pytest.raises(InputError, match=r"other.pt2: its weights are not stored as torch"):
+            load_weights(other)
+    assert not (tmp_path / "was_run").exists()
+
+
+def test_a_network_without_batch_norms_is_not_folded(tmp_path, capsys):
+    (tmp_path / "n.yaml").write_text("norm: group\nstages: [{depth: 1, width: 16}]")
+    command = ["export", str(tmp_path / "n.yaml"), "--to", "onnx", "--fold"]
+    assert run([*command, "--out", str(tmp_path / "n.onnx")]) == 2
+    assert "--fold: the network has no batch norm to fold (norm group)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["regnetx_200mf", "regnety_400mf", "resnext50_32x4d"])
@@ -189,7 +318,10 @@ def test_the_command_writes_code(tmp_path, to):
         (["--to", "safetensors", "--fold"], "--fold: goes with a graph (onnx, torch_export), not"),
         (["--to", "onnx", "--resolution", "0"], "--resolution: 0 must lie between 1 and 4096"),
         (["--to", "onnx", "--seed", "-1"], "--seed: -1 must lie between 0 and"),
-        (["--to", "onnx", "--weights", "n.pt"], "--weights: n.pt must be a .safetensors file"),
+        (
+            ["--to", "onnx", "--weights", "n.pt"],
+            "--weights: n.pt must be a file of ours (.safetensors, .pt2, .onnx)",
+        ),
         (["--to", "onnx", "--weights", "n.safetensors"], "n.safetensors: no such file"),
         (
             ["--to", "onnx", "--weights", "n.safetensors", "--seed", "1"],

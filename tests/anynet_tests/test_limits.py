@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
-from anynet.limits import NAMES, check_limit, holds
+from anynet.limits import NAMES, bounds, check_limit, holds
 
 COLUMNS = {
     "flops": np.array([1e9, 4e9, 2e9]),
@@ -83,3 +85,36 @@ def test_the_deepest_limit_that_is_short_enough_is_read():
 
 def test_a_limit_speaks_of_what_it_says():
     assert set(NAMES) == COLUMNS.keys()
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [
+        ("flops <= 5e6", ("flops", 0, 5_000_000)),
+        ("flops < 5e6", ("flops", 0, 4_999_999)),  # counts are whole numbers
+        ("flops < 4.5", ("flops", 0, 4)),
+        ("3 < params", ("params", 4, math.inf)),
+        ("params >= 2.5", ("params", 3, math.inf)),
+        ("12 <= depth <= 28", ("depth", 12, 28)),
+        ("28 > depth > 12", ("depth", 13, 27)),
+        ("activations < 2 * sqrt(9) + 1", ("activations", 0, 6)),
+        ("-5 < depth", ("depth", 0, math.inf)),
+        ("5 <= 6 <= depth", None),
+        ("flops < params", None),
+        ("params < 3e6 + flops", None),
+        ("2 * params < 5", None),
+        ("params < 1 / 0", None),
+        ("params < 5 < flops", None),
+    ],
+)
+def test_bounds_of_a_limit_between_numbers(limit, expected):
+    check_limit(limit)
+    assert bounds(limit) == expected
+
+
+@pytest.mark.parametrize("limit", ["7 <= depth < 20", "flops > 12.5", "params < 19"])
+def test_bounds_hold_where_the_limit_holds(limit):
+    _, low, high = bounds(limit)
+    counts = np.arange(40)
+    columns = dict.fromkeys(NAMES, counts)
+    assert holds(limit, columns).tolist() == ((counts >= low) & (counts <= high)).tolist()
