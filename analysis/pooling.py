@@ -134,7 +134,7 @@ def pool(target: DesignSpace, samples: Sequence[Sample]) -> Pooled:
         weights=weights / weights.sum(),
         sources=sources[belongs],
         used=tuple(int((sources[belongs] == k).sum()) for k in range(len(samples))),
-        own=sum(len(rows) for sample, rows in pairs if _same(sample.space, target)),
+        own=sum(len(rows) for sample, rows in pairs if same_draws(sample.space, target)),
         sizes=sizes,
         _mixture=(mixture / mixture.sum(axis=0)).T,
         _share_errors=np.array([sample.share.relative_error for sample in samples]),
@@ -161,7 +161,7 @@ def _require_alike(target: DesignSpace, other: DesignSpace) -> None:
             )
 
 
-def _same(one: DesignSpace, other: DesignSpace) -> bool:
+def same_draws(one: DesignSpace, other: DesignSpace) -> bool:
     """Whether two spaces have the same draws, by whatever name and for whatever images."""
     changes = {part: getattr(other, part) for part in ("name", "input_channels", "classes")}
     return replace(one, **changes) == other
