@@ -218,17 +218,26 @@ def _as_drawn(settings: Sequence[Setting], space: DesignSpace) -> dict[str, Any]
 
 
 def _write_confirmation(path: Path, ladder: Ladder, settings: Sequence[Setting]) -> list[Path]:
-    """The sweep that decides the most promising constraint: its space, and more of the one
-    before where that has too few networks."""
-    if not ladder.waiting:
+    """The sweep that decides the most promising constraint, or the one that is undecided.
+
+    Of its space, and of the one before where that has too few networks.
+    """
+    undecided = [step for step in ladder.steps if step.undecided and step.base is ladder.end.space]
+    needed = max(ladder.rules.networks(ladder.end), ENOUGH)
+    short = needed - len(ladder.end)
+    if ladder.waiting:
+        candidate, _ = ladder.waiting[0]
+    elif undecided:
+        step = min(undecided, key=lambda step: -step.comparison.difference)
+        candidate = step.candidate
+        more = step.more or (needed, needed)
+        needed = max(ENOUGH, min(max(more), ladder.rules.most))
+        short = needed
+    else:
         print("anynet: nothing is left to confirm: no sweep file is written", file=sys.stderr)
         return []
-    candidate, _ = ladder.waiting[0]
-    needed = max(ladder.rules.networks(ladder.end), ENOUGH)
+    spaces = [candidate.space, *([ladder.end.space] if short > 0 else [])]
     sweep = {k: v for k, v in settings[0].sweep.items() if k not in ("space", "baselines")}
-    spaces = [candidate.space]
-    if len(ladder.end) < needed:
-        spaces.append(ladder.end.space)
     sweep |= {
         "space": [to_builtins(space) for space in spaces],
         "networks": needed,
@@ -237,8 +246,7 @@ def _write_confirmation(path: Path, ladder: Ladder, settings: Sequence[Setting])
     }
     comment = (
         f"Decides whether {ladder.end.space.name} may become smaller: {candidate.words}.\n"
-        f"{needed} networks a space find an equal space equal with a chance of "
-        f"{100 * ladder.rules.power:g}%."
+        f"Planned for a chance of {100 * ladder.rules.power:g}% of a decision."
     )
     write_text(path, to_yaml(sweep, comment))
     return [path]

@@ -28,6 +28,7 @@ def ladder_data(ladder: Ladder) -> dict[str, Any]:
                 **_candidate(step.candidate, step.screening),
                 "comparison": asdict(step.comparison),
                 "outcome": step.outcome,
+                "more_networks": step.more,
             }
             for step in ladder.steps
         ],
@@ -98,10 +99,22 @@ def step_words(step: Step, rules: Rules) -> str:
         f"{_screened(step.candidate, step.screening, step.base.name)} "
         f"{comparison.n_a} networks drawn afresh have a mean error of {comparison.value_a:.2f}%, "
         f"{comparison.n_b} of {step.base.name} one of {comparison.value_b:.2f}%: "
-        f"{_difference(-comparison.difference, -comparison.high, -comparison.low)} "
-        f"({100 * rules.confidence:.4g}%), {comparison.verdict}. "
+        f"{_difference(-comparison.difference, -comparison.high, -comparison.low)} at "
+        f"{100 * rules.confidence:.4g}%: {comparison.verdict}.{_more(step)} "
         f"It leaves 1 in {step.candidate.shrinkage:,.3g} "
         f"{'networks' if step.candidate.kind == 'limit' else 'settings'}."
+    )
+
+
+def _more(step: Step) -> str:
+    if not step.undecided:
+        return ""
+    if step.more is None:
+        return " How many networks would decide it is not known."
+    smaller, before = step.more
+    return (
+        f" About {smaller} more networks of it and {before} of {step.base.name} would decide it, "
+        "if the difference is what it looks like."
     )
 
 
@@ -121,4 +134,4 @@ def _promise(screening: Screening) -> str:
 
 
 def _difference(effect: float, low: float, high: float) -> str:
-    return f"a change of {effect:+.2f} points ({low:+.2f} to {high:+.2f})"
+    return f"a change of {effect:+.2f} points (from {low:+.2f} to {high:+.2f})"

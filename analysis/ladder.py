@@ -12,7 +12,7 @@ from typing import Literal
 from analysis.comparison import Comparison, compare
 from analysis.constraints import Candidate, Observed, Screening, candidates, screen
 from analysis.pooling import same_draws
-from analysis.power import networks_needed
+from analysis.power import more_networks, networks_needed
 from anynet.errors import InputError
 from anynet.space import DesignSpace
 
@@ -86,6 +86,14 @@ class Step:
     comparison: Comparison
     """Of the smaller space, a, with the one before, b; its sample suggested nothing."""
     outcome: Outcome
+    more: tuple[int, int] | None = None
+    """Of an undecided one: networks of the smaller space and of the one before that would decide
+    it, if the difference and the spread are what they look like; None where no number is known."""
+
+    @property
+    def undecided(self) -> bool:
+        """Whether more networks might accept it: what was refused is known to be no better."""
+        return self.comparison.verdict == "undecided"
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,7 +202,8 @@ def climb(start: Observed, confirm: Confirm, rules: Rules, extra: Extra = _nothi
             break
         candidate, screening, fresh = first
         comparison, outcome = decide(fresh, current, rules)
-        steps.append(Step(current.space, candidate, screening, comparison, outcome))
+        more = more_networks(comparison, rules.power) if comparison.verdict == "undecided" else None
+        steps.append(Step(current.space, candidate, screening, comparison, outcome, more))
         if outcome == "refused":
             tried.append(candidate.tag)
         else:

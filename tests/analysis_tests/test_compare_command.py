@@ -166,11 +166,11 @@ def test_what_is_no_pair_of_populations_is_refused(two_spaces, make_trial, write
     shorter = two_spaces("shorter")
     assert "trained for 2 and 1 epochs" in refused(capsys, f"{longer}:a", f"{shorter}:a")
     mixed = write_run(
-        "mixed", [make_trial(f"c-{i}", space="c", epochs=1 + i % 2, rung=i % 2) for i in range(6)]
+        "mixed", [make_trial(f"c-{i}", space="c", epochs=1 + i % 2) for i in range(6)]
     )
     assert "trainings of [1, 2] epochs are not one" in refused(capsys, mixed, f"{shorter}:a")
     adaptive = two_spaces("adaptive", adaptive=True)
-    assert "an optimizer chose its networks" in refused(capsys, f"{adaptive}:a", f"{shorter}:a")
+    assert "were chosen by an optimizer" in refused(capsys, f"{adaptive}:a", f"{shorter}:a")
     few = write_run("few", [make_trial("c-000", space="c")])
     assert "1 network with an error" in refused(capsys, few, f"{shorter}:a")
 
