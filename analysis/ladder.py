@@ -22,8 +22,10 @@ DECISIONS = 16
 """Decisions that one error rate is shared by: about twice the steps from AnyNetX_A to a RegNet."""
 LEAST_SHRINKAGE = 1.5
 """A simplification that leaves out less is not worth the networks that confirm it."""
-PROMISE = 0.5
-"""A candidate that looks this part of delta worse than its space is not tried."""
+DOUBT = 0.5
+"""Part of delta by which a candidate must promise to be better, to come before those that leave
+out most. One that is surely this much worse is not tried, nor one that looks worse by delta: a
+stricter screening missed spaces that were equal (`benchmarks/derive.py`)."""
 
 
 @dataclass(frozen=True)
@@ -145,11 +147,12 @@ def promising(
         if candidate.tag in tried or any(same_draws(candidate.space, c.space) for c, _ in asked):
             continue
         found = screen(candidate, observed)
-        if found.method == "none" or found.low > 0:
+        hopeless = found.effect > rules.delta or found.low > DOUBT * rules.delta
+        if found.method == "none" or hopeless:
             continue
-        if found.high < 0 and found.effect < -rules.delta / 2:
+        if found.high < 0 and found.effect < -DOUBT * rules.delta:
             better.append((found.effect, candidate, found))
-        elif found.effect < PROMISE * rules.delta and candidate.shrinkage >= LEAST_SHRINKAGE:
+        elif candidate.shrinkage >= LEAST_SHRINKAGE:
             smaller.append((-candidate.shrinkage, candidate, found))
     ordered = sorted(better, key=_first) + sorted(smaller, key=_first)
     in_order = {c.parameter for _, c, _ in better if c.kind == "order"}

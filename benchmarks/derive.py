@@ -1,8 +1,9 @@
 """A planted truth over AnyNetX_A, and how often the ladder finds it.
 
-Errors are computed from the network: widths and depths that do not double from stage to stage
-cost points, and so does distance from a quantized line; sharing bottleneck ratios and group widths
-changes nothing. A decoy, ratios that do not increase, is planted to harm. One training adds noise
+Errors are computed from the network: widths that grow by less than 1.5 doublings from stage to
+stage cost points, depths that do not double, and distance from a quantized line; sharing
+bottleneck ratios and group widths changes nothing. So constant widths, too, are worse than growing
+ones by more than what counts as equal. A decoy, ratios that do not increase, is planted to harm. One training adds noise
 of one point. Each seed climbs from fresh samples with the tool's own numbers of networks, and puts
 the decoy before a decision, whether or not it was suggested. Once more with the truth reversed.
 
@@ -45,13 +46,14 @@ WRONG = {
 }
 
 
-def short(values, sign: int):
-    """How far a sequence is from doubling (or halving) at every step, in doublings."""
-    return np.maximum(1 - sign * np.diff(np.log2(values), axis=1), 0).sum(axis=1)
+def short(values, sign: int, growth: float):
+    """How far a sequence is from so many doublings (or halvings) at every step."""
+    return np.maximum(growth - sign * np.diff(np.log2(values), axis=1), 0).sum(axis=1)
 
 
 def planted(population, sign: int):
-    error = 20 + 2.0 * short(population.widths, sign) + 1.5 * short(population.depths, sign)
+    error = 15 + 2.0 * short(population.widths, sign, 1.5)
+    error += 1.5 * short(population.depths, sign, 1.0)
     if sign > 0:
         error += 8 * fit_lines(population.depths, population.widths).e_fit
     if population.space.line is None:
@@ -98,6 +100,8 @@ def main() -> None:
             right = PLANTED[truth].items() <= found.items() and not found.keys() & set(WRONG[truth])
             decoy_refused = outcome == "refused" and DECOY not in found
             solved += right and decoy_refused
+            if not (right and decoy_refused):
+                print(f"  seed {seed}: {found}, decoy {outcome}", flush=True)
             suggested += looked_good
             refused += decoy_refused
             trained_networks.append(networks)
