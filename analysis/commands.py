@@ -24,7 +24,14 @@ from anynet.export import (
 from anynet.files import to_json, write_text
 from anynet.network import Network
 from anynet.reference import Reference
-from anynet.terminal import Whole, print_json, print_table, replace_from_options
+from anynet.terminal import (
+    TableFormat,
+    Whole,
+    print_json,
+    print_line,
+    print_table,
+    replace_from_options,
+)
 from search.trial import LEDGER_NAME
 
 if TYPE_CHECKING:
@@ -45,6 +52,7 @@ def edf(
     bins: Whole | None = None,
     merge_empty: Annotated[bool, Parameter(negative="")] = False,
     title: str = "",
+    table: TableFormat | None = None,
     json: bool = False,
 ) -> None:
     """Draw the error distributions (EDFs) of the populations of runs.
@@ -75,6 +83,8 @@ def edf(
         Merge bins in which a population has no network, instead of refusing them.
     title
         Title above the figure.
+    table
+        Print the table for a document: in Markdown, or in LaTeX with booktabs.
     json
         Print one JSON document with the distributions.
     """
@@ -155,15 +165,17 @@ def edf(
             )
             for d in described
         ],
+        form=table,
     )
     for name, error in named:
-        print(f"baseline {name}: {error:.2f}%")
+        print_line(f"baseline {name}: {error:.2f}%", table)
     methods = {key: described[0][f"{key}_method"] for key in ("median", "mean")}
-    print(
+    print_line(
         f"intervals: median by {methods['median']}, mean by {methods['mean']}; "
-        "as: the number of equal networks that vary as much"
+        "as: the number of equal networks that vary as much",
+        table,
     )
-    print(out)
+    print_line(out, table)
 
 
 def _described(one: EDF, confidence: float) -> dict[str, Any]:

@@ -46,6 +46,21 @@ COMMANDS: dict[str, Command] = {
         "analysis.ranges_command:ranges",
         "Which parameters the good networks have, and which of them matter.",
     ),
+    "tradeoff": Command(
+        "analysis.tradeoff_command:tradeoff",
+        "Error against cost: the Pareto front, and the baselines beside it.",
+    ),
+    "shapes": Command(
+        "analysis.shapes_command:shapes", "Width by block of the best and the worst networks."
+    ),
+    "curves": Command("analysis.curves_command:curves", "Error against epoch."),
+    "fidelity": Command(
+        "analysis.fidelity_command:fidelity",
+        "Whether a short training ranks networks as a long one does.",
+    ),
+    "ladder": Command(
+        "analysis.ladder_command:ladder", "Draw what a derived space was decided by."
+    ),
     "export": Command(
         "analysis.commands:export", "Write a network, or the best of a run, for a library."
     ),
