@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from textwrap import fill
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -24,6 +25,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.transforms import ScaledTranslation
 
 from analysis.bands import Band
 from analysis.edf import EDF, Floats
@@ -71,6 +73,8 @@ _SMALL = _STYLE | {
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 """One a population, beside its color."""
 GRAY = "#666666"
+_SMALL_LABEL = 52
+"""Characters that a line of a legend has room for in a narrow figure."""
 
 
 def with_style(*, small: bool = False) -> AbstractContextManager[None]:
@@ -131,6 +135,22 @@ def save_panels(
         if xlabel:
             figure.supxlabel(xlabel, fontsize=7)
         return save(figure, path)
+
+
+def legend_below(ax: Axes, handles: Sequence[Any]) -> None:
+    """A legend under the label of the x axis, where it covers no data."""
+    for handle in handles:
+        handle.set_label(fill(handle.get_label(), _SMALL_LABEL, subsequent_indent="  "))
+    below = ScaledTranslation(0, -28 / 72, ax.figure.dpi_scale_trans)
+    ax.legend(
+        handles=handles,
+        loc="upper left",
+        bbox_to_anchor=(0, 0),
+        bbox_transform=ax.transAxes + below,
+        borderaxespad=0,
+        handletextpad=0.5,
+        labelspacing=0.3,
+    )
 
 
 def few_ticks() -> MaxNLocator:

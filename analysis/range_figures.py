@@ -20,7 +20,16 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocat
 
 from analysis.factorization import Factorization
 from analysis.fidelity import Agreement
-from analysis.figures import COLORS, GRAY, NARROW, PAGE, few_ticks, save_panels, top_error
+from analysis.figures import (
+    COLORS,
+    GRAY,
+    NARROW,
+    PAGE,
+    few_ticks,
+    legend_below,
+    save_panels,
+    top_error,
+)
 from analysis.importance import Importance
 from analysis.ranges import BestRange
 from analysis.trends import Trends, short
@@ -251,6 +260,7 @@ def draw_agreement(
     found: Agreement,
     ax: Axes,
     names: tuple[str, str] = ("short training", "long training"),
+    title: str = "",
 ) -> None:
     """Error after the long training against that after the cheap one, ranks' agreement above."""
     x, y = np.asarray(cheap, dtype=float), np.asarray(long, dtype=float)
@@ -261,7 +271,10 @@ def draw_agreement(
     best, picked = y == y.min(), x == x.min()
     drawn = np.minimum(x, ends[0][1] + margins[0]), np.minimum(y, ends[1][1] + margins[1])
     size = float(np.clip((1500 / len(x)) ** 0.5, 1.2, 3.6))
-    ax.plot(*drawn, "o", color=_DOTS, alpha=0.6, markersize=size, markeredgewidth=0)
+    inside = (drawn[0] == x) & (drawn[1] == y)
+    dots: dict[str, Any] = {"color": _DOTS, "alpha": 0.6, "markersize": size, "linestyle": "none"}
+    for some, marker in ((inside, "o"), (~inside, "^")):
+        ax.plot(drawn[0][some], drawn[1][some], marker, markeredgewidth=0, clip_on=False, **dots)
     for chosen, marker, name in ((best, "s", "best"), (picked, "D", "picked by the short one")):
         ax.plot(
             drawn[0][chosen],
@@ -280,15 +293,33 @@ def draw_agreement(
     ax.yaxis.set_major_locator(few_ticks())
     ax.set_xlabel(f"error (%), {names[0]}")
     ax.set_ylabel(f"error (%), {names[1]}")
-    low, high = found.kendall_interval
+    taus, rhos = found.kendall_interval, found.spearman_interval
+    head = f"{title}, n = {found.n}" if title else f"n = {found.n}"
     ax.set_title(
-        f"Kendall's $\\tau$ {found.kendall:.3f} ({low:.3f} to {high:.3f}), n = {found.n}\n"
-        f"Spearman's $\\rho$ {found.spearman:.3f}, top {100 * found.top:.0f}% recalled "
-        f"{100 * found.recall:.0f}%",
+        f"{head}; top {100 * found.top:.0f}% recalled {100 * found.recall:.0f}%\n"
+        f"Kendall's $\\tau$ {found.kendall:.3f} ({taus[0]:.3f} to {taus[1]:.3f})\n"
+        f"Spearman's $\\rho$ {found.spearman:.3f} ({rhos[0]:.3f} to {rhos[1]:.3f})",
         loc="left",
         pad=3,
     )
-    ax.legend(loc="lower right", handletextpad=0.2)
+    legend_below(ax, ax.get_legend_handles_labels()[0])
+
+
+Panel = tuple[npt.ArrayLike, npt.ArrayLike, Agreement, tuple[str, str], str]
+"""Cheap and long errors, their agreement, what both trainings are called, and a title."""
+
+
+def save_agreements(panels: Sequence[Panel], path: str | os.PathLike[str], title: str = "") -> Path:
+    """One panel a pair of trainings (`draw_agreement`) into a file; as `save_ranges`."""
+
+    def draw(axes: Sequence[Axes]) -> None:
+        for (cheap, long, found, names, name), ax in zip(panels, axes, strict=True):
+            draw_agreement(cheap, long, found, ax, names, name)
+
+    columns = min(len(panels), 2)
+    rows = -(-len(panels) // columns)
+    size = (NARROW if columns == 1 else PAGE, 0.1 + 3.1 * rows)
+    return save_panels(draw, (rows, columns), size, path, panels=len(panels), title=title)
 
 
 def save_agreement(
@@ -299,11 +330,7 @@ def save_agreement(
     names: tuple[str, str] = ("short training", "long training"),
 ) -> Path:
     """`draw_agreement` into a file; as `save_ranges`."""
-
-    def draw(axes: Sequence[Axes]) -> None:
-        draw_agreement(cheap, long, found, axes[0], names)
-
-    return save_panels(draw, (1, 1), (NARROW, 2.9), path)
+    return save_agreements([(cheap, long, found, names, "")], path)
 
 
 def draw_trend(

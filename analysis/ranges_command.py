@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 from cyclopts import Parameter
 
 from anynet.errors import InputError
-from anynet.terminal import Whole, print_json, print_table
+from anynet.terminal import TableFormat, Whole, print_json, print_line, print_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,6 +52,7 @@ def ranges(
     scale: Scale = "rank",
     regimes: Whole | None = None,
     seed: Whole = 0,
+    table: TableFormat | None = None,
     json: bool = False,
 ) -> None:
     """Which values of each parameter the good networks have, and how much each matters.
@@ -83,6 +84,8 @@ def ranges(
         With --trends: so many regimes of flops; else every population is one, or three of one.
     seed
         Of the shuffles that say how often chance gives so narrow a range.
+    table
+        Print the tables for a document: in Markdown, or in LaTeX with booktabs.
     json
         Print one JSON document.
     """
@@ -100,8 +103,8 @@ def ranges(
     found = [_analyze(one, wanted, share, scale, rng) for one in populations]
     written = []
     for one in found:
-        table, name = one.population.table, one.population.name
-        columns = {key: table[key].to_numpy() for key in one.ranges}
+        values, name = one.population.table, one.population.name
+        columns = {key: values[key].to_numpy() for key in one.ranges}
         several = name if len(found) > 1 else ""
         path = _named(out, several)
         written.append(save_ranges(columns, one.population.errors, one.ranges, path, name))
@@ -120,11 +123,11 @@ def ranges(
         print_json(document)
         return
     for one in found:
-        _print(one)
+        _print(one, table)
     if moved is not None and transfers is not None:
-        _print_trends(moved, transfers)
+        _print_trends(moved, transfers, table)
     for path in written:
-        print(path)
+        print_line(path, table)
 
 
 def _populations(arguments: tuple[str, ...]) -> list[_Population]:
@@ -264,7 +267,7 @@ def _named(path: Path, population: str) -> Path:
     return path.with_name(f"{path.stem}-{safe}{path.suffix}")
 
 
-def _print(found: _Found) -> None:
+def _print(found: _Found, form: TableFormat | None) -> None:
     effects = {e.name: e for e in found.importance.effects} if found.importance else {}
     rows = []
     for name, one in found.ranges.items():
@@ -280,20 +283,23 @@ def _print(found: _Found) -> None:
         ("parameter", "best", "95% range", "inside", "chance", "given all others", "alone"),
         rows,
         f"{found.population.name}: {n.n} networks, the best of {n.draws} drawn",
+        form,
     )
     if found.importance is not None:
         for pair in found.importance.pairs[:5]:
             if pair.share.p < 0.05:
                 share = _share(pair.share)
-                print(
-                    f"interaction of {pair.first} and {pair.second}: {share}, p {pair.share.p:.2g}"
+                print_line(
+                    f"interaction of {pair.first} and {pair.second}: {share}, p {pair.share.p:.2g}",
+                    form,
                 )
     if found.factorization is not None:
         whole = found.factorization
-        print(whole.statement())
-        print(
+        print_line(whole.statement(), form)
+        print_line(
             f"held out, main effects predict R² {whole.held_out_main:.2f}, "
-            f"with pairs {whole.held_out_pairs:.2f}"
+            f"with pairs {whole.held_out_pairs:.2f}",
+            form,
         )
 
 
@@ -302,7 +308,9 @@ def _share(share: Any) -> str:
     return f"{value:.1f}% ({100 * share.low:.1f} to {100 * share.high:.1f})"
 
 
-def _print_trends(found: Trends, transfers: list[tuple[str, str, Transfer]]) -> None:
+def _print_trends(
+    found: Trends, transfers: list[tuple[str, str, Transfer]], form: TableFormat | None
+) -> None:
     names = list(found.regimes[0].ranges)
     rows = []
     for name in names:
@@ -312,20 +320,22 @@ def _print_trends(found: Trends, transfers: list[tuple[str, str, Transfer]]) -> 
             power = f"{law.exponent:.2f} ({law.interval[0]:.2f} to {law.interval[1]:.2f})"
         medians = [f"{regime.ranges[name].median:.4g}" for regime in found.regimes]
         rows.append((name, *medians, power))
-    print_table(("best", *(r.name for r in found.regimes), "power of flops"), rows)
+    print_table(("best", *(r.name for r in found.regimes), "power of flops"), rows, form=form)
     for name, cost in found.costs.items():
         root = "F^0.5" if cost.power == 0.5 else "F"
         slope, offset = cost.slope / 1e6, cost.intercept / 1e6
-        print(
+        print_line(
             f"{name} of the good networks: {offset:.2f}M + {slope:.2f}M {root} "
             f"({cost.slope_interval[0] / 1e6:.2f} to {cost.slope_interval[1] / 1e6:.2f}), "
-            "F in GFLOPs"
+            "F in GFLOPs",
+            form,
         )
     for first, second, transfer in transfers:
-        print(
+        print_line(
             f"effects in {first} rank {second} with rho {transfer.spearman:.2f} "
             f"({transfer.spearman_interval[0]:.2f} to {transfer.spearman_interval[1]:.2f}), "
-            f"its own, held out, with {transfer.own:.2f}"
+            f"its own, held out, with {transfer.own:.2f}",
+            form,
         )
 
 

@@ -9,7 +9,6 @@ import os
 import string
 from collections.abc import Sequence
 from pathlib import Path
-from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,6 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
-from matplotlib.transforms import ScaledTranslation
 
 from analysis.curves import Curves
 from analysis.figures import (
@@ -27,6 +25,7 @@ from analysis.figures import (
     NARROW,
     PAGE,
     few_ticks,
+    legend_below,
     log_ticks,
     save_panels,
     top_error,
@@ -41,8 +40,6 @@ _COST_NAMES = {
     "activations": "activations",
     "seconds": "seconds of training",
 }
-_LABEL = 52
-"""Characters that a line of a legend has room for."""
 _PANELS = 5
 """Networks side by side in a page's width."""
 
@@ -155,22 +152,6 @@ def _step(front: Any, cost: str, right: float, ax: Axes, **style: Any) -> None:
     x = np.append(front[cost].to_numpy(float), right)
     y = np.append(front["error"].to_numpy(float), front["error"].min())
     ax.step(x, y, where="post", linestyle="-", **style)
-
-
-def legend_below(ax: Axes, handles: Sequence[Any]) -> None:
-    """A legend under the label of the x axis, where it covers no data."""
-    for handle in handles:
-        handle.set_label(fill(handle.get_label(), _LABEL, subsequent_indent="  "))
-    below = ScaledTranslation(0, -28 / 72, ax.figure.dpi_scale_trans)
-    ax.legend(
-        handles=handles,
-        loc="upper left",
-        bbox_to_anchor=(0, 0),
-        bbox_transform=ax.transAxes + below,
-        borderaxespad=0,
-        handletextpad=0.5,
-        labelspacing=0.3,
-    )
 
 
 def save_tradeoff(found: Tradeoff, path: str | os.PathLike[str], title: str = "") -> Path:
