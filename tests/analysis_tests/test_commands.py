@@ -176,7 +176,7 @@ def test_what_is_not_a_run_is_refused(tmp_path, capsys):
 def test_the_same_run_twice_is_refused(finished_run, tmp_path, capsys):
     again = f"{finished_run}/../run"
     assert run(["edf", str(finished_run), again, "--out", str(tmp_path / "e.png")]) == 2
-    assert "the same run as" in one_line(capsys)
+    assert "a is given twice" in one_line(capsys)
 
 
 def test_export_of_a_run_writes_its_best_network(finished_run, tmp_path):
