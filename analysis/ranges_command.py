@@ -4,7 +4,6 @@ the error depends on.
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -33,6 +32,8 @@ class _Population(NamedTuple):
     table: pd.DataFrame
     """As of `parameters.parameter_table`."""
     errors: Any
+    weights: Any
+    """Those of promotion; None where all are equal."""
 
 
 class _Found(NamedTuple):
@@ -59,7 +60,8 @@ def ranges(
 
     The range is that of the best of a quarter of the networks (DNDS, section 3.2). Shares of the
     variance of the error, of the settings as drawn, follow, and whether effects add up. Diverged
-    networks count with error 100; failed ones are left out.
+    networks count with error 100; failed ones are left out. Of a run with rungs the longest
+    training counts, and ranges weigh networks by their probabilities of promotion.
 
     Example: anynet ranges runs/fashion:regnetx --out ranges.png
 
@@ -133,46 +135,22 @@ def ranges(
 def _populations(arguments: tuple[str, ...]) -> list[_Population]:
     """The populations that RUN[:SPACE] arguments name, in their order."""
     from analysis.parameters import parameter_table
-    from analysis.results import load_runs, planned_trials
+    from analysis.selection import select
 
-    if not arguments:
-        raise InputError("RUN[:SPACE]: give at least one run")
-    parts: list[tuple[str, str, pd.DataFrame]] = []
-    loaded: dict[str, pd.DataFrame] = {}
-    for argument in arguments:
-        run, space = argument, ""
-        if not os.path.exists(argument) and ":" in argument:
-            run, _, space = argument.rpartition(":")
-        if run not in loaded:
-            loaded[run] = load_runs([run])
-            planned = planned_trials(run)
-            if planned is not None and len(loaded[run]) < planned:
-                recorded = f"{len(loaded[run])} of {planned} trials recorded so far"
-                print(f"anynet: {run}: {recorded}", file=sys.stderr)
-        frame = loaded[run]
-        known = frame["space"].unique().tolist()
-        if not known:
-            raise InputError(f"{run}: no trial has ended yet")
-        if space and space not in known:
-            raise InputError(f"{argument}: {space!r} is not in {run}, which has {', '.join(known)}")
-        for name in [space] if space else known:
-            if any(run == other and name == old for other, old, _ in parts):
-                raise InputError(f"{run}:{name}: given twice")
-            parts.append((run, name, frame[frame["space"] == name]))
-    names = [space for _, space, _ in parts]
-    if len(set(names)) < len(names):
-        names = [f"{run}:{space}" for run, space, _ in parts]
+    selection = select(arguments)
+    for note in selection.notes:
+        print(f"anynet: {note}", file=sys.stderr)
     result = []
-    for name, (run, space, part) in zip(names, parts, strict=True):
-        lengths = sorted(part["epochs"].unique().tolist())
-        if len(lengths) > 1:
-            raise InputError(
-                f"{run}: {space}: trainings of {lengths} epochs are not one population"
+    for one in selection.populations:
+        if (one.errors != one.errors).all():
+            raise InputError(f"{one.name}: no trial with an error yet ({len(one.errors)} failed)")
+        if one.population.note:
+            print(
+                f"anynet: {one.population.note}; shares of variance and trends are those of the "
+                "promoted networks, unweighted",
+                file=sys.stderr,
             )
-        errors = part["error"].to_numpy()
-        if (errors != errors).all():
-            raise InputError(f"{name}: no trial with an error yet ({len(errors)} failed)")
-        result.append(_Population(name, parameter_table(part), errors))
+        result.append(_Population(one.name, parameter_table(one.rows), one.errors, one.weights))
     return result
 
 
@@ -188,7 +166,11 @@ def _analyze(
     table, errors = population.table, population.errors
     names = _columns(population, wanted)
     found = best_ranges(
-        {name: table[name].to_numpy() for name in names}, errors, share=share, rng=rng
+        {name: table[name].to_numpy() for name in names},
+        errors,
+        population.weights,
+        share=share,
+        rng=rng,
     )
     columns = {name: table[name].to_numpy() for name in settings(table)}
     shares = whole = None

@@ -41,7 +41,7 @@ COMMANDS: dict[str, Command] = {
     "sweep": Command(
         "search.commands:sweep", "Train the population of a sweep file; the same command resumes."
     ),
-    "edf": Command("analysis.commands:edf", "Draw the error distributions of runs."),
+    "edf": Command("analysis.edf_command:edf", "Draw the error distributions of runs."),
     "ranges": Command(
         "analysis.ranges_command:ranges",
         "Which parameters the good networks have, and which of them matter.",

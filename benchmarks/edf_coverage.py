@@ -200,7 +200,9 @@ def intervals(space: Space, n: int, rng: np.random.Generator, repetitions: int) 
     ways = {
         "median": (whole.quantile(0.5), lambda s: quantile_interval(s, 0.5)),
         "quantile 0.1": (whole.quantile(0.1), lambda s: quantile_interval(s, 0.1)),
-        "mean, bootstrap-t": (whole.mean, lambda s: mean_interval(s)),
+        "mean, as printed": (whole.mean, lambda s: mean_interval(s)),
+        "mean, bootstrap-t": (whole.mean, lambda s: mean_interval(s, method="bootstrap_t")),
+        "mean, mixture": (whole.mean, lambda s: mean_interval(s, method="mixture")),
         "mean, band": (whole.mean, lambda s: mean_interval(s, method="band")),
         "area, bootstrap-t": (whole.area(limit), lambda s: area_interval(s, limit)),
     }
@@ -332,9 +334,8 @@ def main() -> None:
 
     print(f"\n{'intervals':57s} covers    width")
     interval: dict[str, float] = {}
-    for n in (100, 500):
-        interval |= intervals(space, n, rng, repetitions // 2)
-    interval |= intervals(synthetic(0.02), 100, rng, repetitions // 2)
+    for one, n in ((space, 100), (space, 500), (synthetic(0.02), 100), (synthetic(0.02), 500)):
+        interval |= intervals(one, n, np.random.default_rng(1), repetitions // 2)
 
     print(
         "\n500 networks trained cheaply, about 100 of them long; widths of 95% bands; `used`: how"
