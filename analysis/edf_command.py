@@ -253,7 +253,8 @@ def _print_pooled(curves: list[_Curve], form: TableFormat | None) -> None:
         gain = "-" if found is None else f"{found.gain:.2f}"
         rows.append((space.name, space.own, size, gain, "yes" if space.pays else "no"))
     print_table(("space", "own n", "pooled as", "gain", "pooled"), rows, form=form)
-    print_line("", form)
+    if form is None:
+        print()
 
 
 def _described(curve: _Curve, confidence: float) -> dict[str, Any]:

@@ -81,7 +81,8 @@ def tradeoff(
     heads = (*costs, "seconds")
     print_table(("on the front", "population", "error %", *heads), rows, form=table)
     if len(found.baselines):
-        print_line("", table)
+        if table is None:
+            print()
         print_table(
             ("baseline", "error %", *heads, "best at its cost %", f"least {cost} for its error"),
             [
