@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from analysis.curves import Curves
@@ -33,6 +35,7 @@ from analysis.figures import (
 from analysis.shapes import Shape
 from analysis.tradeoff import Tradeoff
 from analysis.trends import short
+from search.trial import DIVERGED_ERROR
 
 _COST_NAMES = {
     "flops": "flops (multiply-adds)",
@@ -48,13 +51,16 @@ def draw_tradeoff(found: Tradeoff, ax: Axes) -> None:
     """Networks as points by population, the front of all as a black step, that of each population
     as a thin one where there are several, baselines as stars with letters that the legend names.
 
-    The axis of errors ends at the 98th percentile, or at the largest error where that is near;
-    what lies beyond is on the edge. Baselines nearly so good are within. It is logarithmic where
-    errors differ by more than a factor of 8.
+    The axis of errors ends at the 98th percentile of those that did not diverge, or at the largest
+    of these where that is near; what lies beyond is on the edge. The front, and baselines
+    nearly so good, are within. It is logarithmic where errors differ by more than a factor of 8.
     """
     networks, beside = found.networks, found.baselines
     errors = networks["error"].to_numpy(float)
-    top, low = top_error(errors), float(errors.min())
+    learned = errors[errors < DIVERGED_ERROR] if errors.min() < DIVERGED_ERROR else errors
+    top, low = top_error(learned), float(errors.min())
+    shown = found.front["error"]
+    top = max([top, *shown[shown <= 2 * top - low]])
     near = beside["error"][beside["error"] <= top + 0.5 * (top - low)]
     low, top = min([low, *near]), max([top, *near])
     if low > 0 and top > 8 * low:
@@ -120,28 +126,61 @@ def draw_tradeoff(found: Tradeoff, ax: Axes) -> None:
     )
     star: dict[str, Any] = {"color": "white", "markeredgecolor": "black", "linestyle": "none"}
     star |= {"marker": "*", "markersize": 7, "markeredgewidth": 0.8}
-    for letter, (_, row) in zip(string.ascii_lowercase, beside.iterrows(), strict=False):
-        error, cost = float(row["error"]), float(row[found.cost])
-        far = error > edge
-        ax.plot(cost, min(error, edge), clip_on=False, zorder=4, **star)
-        place = (-4, -1) if cost > (left * right**3) ** 0.25 else (4, -1)
-        ax.annotate(
-            letter,
-            (cost, min(error, edge)),
-            place,
-            textcoords="offset points",
-            ha="right" if place[0] < 0 else "left",
-            va="top",
-            zorder=5,
-        )
-        text = f"{letter}  {row['name']} {error:.2f}%" + (", beyond" if far else "")
-        handles.append(Line2D([], [], label=text, **star))
     ax.set_xlim(left, right)
     ax.set_ylim(bottom, edge)
+    at = np.column_stack([beside[found.cost], np.minimum(beside["error"], edge)]).astype(float)
+    ax.plot(*at.T, clip_on=False, zorder=4, **star)
+    for letter, (_, row) in zip(string.ascii_lowercase, beside.iterrows(), strict=False):
+        text = f"{letter}  {row['name']} {row['error']:.2f}%"
+        text += ", beyond" if row["error"] > edge else ""
+        handles.append(Line2D([], [], label=text, **star))
     log_ticks(ax.xaxis, left, right, short)
     ax.set_xlabel(_COST_NAMES[found.cost])
     ax.set_ylabel("validation error (%)")
     legend_below(ax, handles)
+    _letters(at, ax)
+
+
+def _letters(at: Any, ax: Axes) -> None:
+    """A letter beside each of n points, (n, 2) in data, where none hides another or a point."""
+    if not len(at):
+        return
+    figure = ax.figure
+    if isinstance(figure, Figure) and (engine := figure.get_layout_engine()) is not None:
+        engine.execute(figure)  # what hides what depends on where the axes end up
+    pixels = ax.transData.transform(at)
+    points = pixels * 72 / ax.figure.dpi
+    middle = ax.transAxes.transform((0.5, 0.5)) * 72 / ax.figure.dpi
+    taken = [tuple(point) for point in points]
+    for letter, point, place in zip(string.ascii_lowercase, points, at, strict=False):
+        inward = np.arctan2(*(middle - point)[::-1])
+        offsets = [
+            (distance * np.cos(angle), distance * np.sin(angle))
+            for distance in (7.5, 14, 21)
+            for angle in inward + np.array([0, 1, -1, 2, -2, 3, -3, 4]) * np.pi / 4
+        ]
+
+        def crowd(offset: tuple[float, float], point: Any = point) -> float:
+            gaps = np.hypot(*(np.array(taken) - (point + offset)).T)
+            return float(np.maximum(7.4 - gaps, 0).sum())
+
+        best = min(offsets, key=crowd)
+        taken.append(tuple(point + best))
+        far = np.hypot(*best) > 8
+        ax.annotate(
+            letter,
+            place,
+            best,
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            zorder=5,
+            annotation_clip=False,
+            path_effects=[withStroke(linewidth=1.5, foreground="white")],
+            arrowprops={"arrowstyle": "-", "linewidth": 0.4, "shrinkA": 2, "shrinkB": 2}
+            if far
+            else None,
+        )
 
 
 def _step(front: Any, cost: str, right: float, ax: Axes, **style: Any) -> None:

@@ -3,7 +3,9 @@ import json
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
+from analysis.figures import with_style
 from analysis.run_figures import draw_tradeoff, save_tradeoff
 from analysis.selection import select
 from analysis.tradeoff import pareto_front, tradeoff
@@ -145,6 +147,22 @@ def test_a_baseline_far_above_the_networks_is_on_the_edge(make_trial, write_run)
     assert ax.get_legend().get_texts()[-1].get_text() == "a  nin 88.00%, beyond"
     star = next(line for line in ax.lines if line.get_marker() == "*")
     assert star.get_ydata()[0] == ax.get_ylim()[1]
+
+
+def test_letters_of_baselines_that_stand_close_do_not_hide_each_other(make_trial, write_run):
+    trials = [make_trial(f"a-{i:03d}", error=10.0 + i, flops=100 * (i + 1)) for i in range(20)]
+    for i in range(5):
+        beside = {"space": "baseline", "baseline": f"n{i}", "flops": 500 + i, "error": 20 + i / 50}
+        trials.append(make_trial(f"n{i}-000", **beside))
+    with with_style(small=True):
+        figure = Figure(figsize=(3.4, 3), layout="constrained")
+        ax = figure.subplots()
+        draw_tradeoff(found(write_run("run", trials)), ax)
+        figure.draw_without_rendering()
+    boxes = [Text.get_window_extent(text) for text in ax.texts]
+    assert len(boxes) == 5
+    for i, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:i])
 
 
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
