@@ -167,11 +167,15 @@ def top_error(errors: Floats) -> float:
     return float(last if last - low <= 1.5 * (high - low) else high)
 
 
-def log_ticks(axis: Axis, low: float, high: float, text: Callable[[float], str]) -> None:
-    """Few ticks on a logarithmic axis from `low` to `high`, each with its `text`."""
+def log_ticks(
+    axis: Axis, low: float, high: float, text: Callable[[float], str], most: int = 5
+) -> None:
+    """Few ticks on a logarithmic axis from `low` to `high`, each with its `text`; at `most` so
+    many where it spans less than half a decade.
+    """
     decades = np.log10(high / low)
     if decades < 0.5:
-        axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+        axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]))
     else:
         axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 2.7 else (1,)))
     axis.set_minor_locator(NullLocator())

@@ -27,6 +27,7 @@ from analysis.figures import (
     PAGE,
     few_ticks,
     legend_below,
+    log_ticks,
     save_panels,
     top_error,
 )
@@ -151,7 +152,13 @@ def _widened(
 
 def _ticks(ax: Axes, distinct: Any, left: float, right: float, logarithmic: bool) -> None:
     if len(distinct) <= _FEW:
-        ax.xaxis.set_major_locator(FixedLocator(distinct[:: -(-len(distinct) // 6)].tolist()))
+        place = np.log2 if logarithmic else np.asarray
+        apart = float(place(right) - place(left)) / 7
+        ticks = [float(distinct[0])]
+        for value in distinct[1:].tolist():
+            if place(value) - place(ticks[-1]) >= apart:
+                ticks.append(value)
+        ax.xaxis.set_major_locator(FixedLocator(ticks))
     elif logarithmic:
         first, last = int(np.ceil(np.log2(left))), int(np.floor(np.log2(right)))
         ax.xaxis.set_major_locator(
@@ -360,10 +367,8 @@ def draw_trend(
         low, high = law.interval
         power = f"flops$^{{{law.exponent:.2f}}}$"
         ax.set_title(f"{power} ({low:.2f} to {high:.2f})", loc="left", pad=2.5)
-    ax.set_ylabel(label(name), labelpad=1.5)
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    ax.set_ylabel(label(name).replace(", ", "\n"), labelpad=1.5)
+    log_ticks(ax.xaxis, *ax.get_xlim(), short, most=3)
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
     ax.yaxis.set_minor_locator(NullLocator())
 
