@@ -226,11 +226,12 @@ def draw_edfs(
                 ax.step(
                     x, edge, where="post", color=color, linestyle="-", alpha=0.35, linewidth=0.5
                 )
-    near = [error for _, error in baselines if error <= end + 4 * margin]
+    span = end - start + margin
+    near = [error for _, error in baselines if start - 2 * span <= error <= end + 4 * margin]
     left, end = min([left, *(max(e - margin, 0.0) for e in near)]), max([end, *near])
     for letter, (name, error) in zip(string.ascii_lowercase, baselines, strict=False):
-        far = error > end + margin
-        text = f"{letter}  {name} {error:.2f}" + (", beyond" if far else "")
+        far = not left <= error <= end + margin
+        text = f"{letter}  {name} {error:.2f}" + (", off the axis" if far else "")
         ax.plot([], [], " ", label=fill(text, _LABEL))
         if not far:
             ax.axvline(error, color="0.35", linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=2)

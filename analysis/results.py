@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import pandas as pd
 
 from anynet.errors import InputError
@@ -94,6 +95,30 @@ def planned_trials(run: str | os.PathLike[str]) -> int | None:
             return sum(1 for _ in file)
     except OSError:
         return None
+
+
+def planned_names(run: str | os.PathLike[str]) -> dict[str, list[str]]:
+    """Names of the trials that a run is to have, by space, in the order they were drawn.
+
+    Empty where its folder does not say. Raises InputError for a line that is no network.
+    """
+    path = Path(run) / "population.jsonl"
+    names: dict[str, list[str]] = {}
+    lines = read_text(path).splitlines() if path.exists() else []
+    for number, line in enumerate(lines, start=1):
+        try:
+            planned = msgspec.json.decode(line, type=_Planned)
+        except msgspec.MsgspecError as error:
+            raise InputError(f"{path}: line {number}: not a network to train: {error}") from None
+        names.setdefault(planned.space, []).append(planned.trial)
+    return names
+
+
+class _Planned(msgspec.Struct):
+    """What a line of `population.jsonl` is read for."""
+
+    trial: str
+    space: str
 
 
 def run_resolution(run: str | os.PathLike[str]) -> int | None:

@@ -42,6 +42,14 @@ COMMANDS: dict[str, Command] = {
         "search.commands:sweep", "Train the population of a sweep file; the same command resumes."
     ),
     "edf": Command("analysis.edf_command:edf", "Draw the error distributions of runs."),
+    "compare": Command(
+        "analysis.compare_command:compare",
+        "Which of two populations is better, by how much, and how sure that is.",
+    ),
+    "derive": Command(
+        "analysis.derive_command:derive",
+        "Constraints that the evidence of runs supports, and the space they leave.",
+    ),
     "ranges": Command(
         "analysis.ranges_command:ranges",
         "Which parameters the good networks have, and which of them matter.",

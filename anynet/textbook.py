@@ -51,6 +51,8 @@ _RESNETS: dict[str, tuple[tuple[int, ...], float, int | None]] = {
     "resnet152": ((3, 8, 36, 3), 4.0, None),
     "resnext50_32x4d": ((3, 4, 6, 3), 2.0, 4),
     "resnext101_32x4d": ((3, 4, 23, 3), 2.0, 4),
+    "resnext101_32x8d": ((3, 4, 23, 3), 1.0, 8),
+    "resnext101_64x4d": ((3, 4, 23, 3), 1.0, 4),
     "resnext152_32x4d": ((3, 8, 36, 3), 2.0, 4),
 }
 

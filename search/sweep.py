@@ -13,7 +13,7 @@ import json
 import os
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,12 +103,15 @@ def run_sweep(
     executor: ExecutorFactory,
     watcher: Watcher | None = None,
     source: str = "sweep",
+    enough: Callable[[Sequence[Trial]], bool] | None = None,
 ) -> list[Trial]:
     """Train what is missing of a sweep's populations, and return the records of all its trials.
 
     Each trial that ends is on the disk before the next is dispatched in its place; called again
-    with the same sweep and folder, it goes on where it was. Raises InputError where the folder
-    holds another sweep or another driver is writing to it.
+    with the same sweep and folder, it goes on where it was. `enough` is asked of the records so
+    far before a trial is dispatched: once it says yes, what runs is finished, and nothing more is
+    begun. It must hold however often it is asked, as a sequential comparison does. Raises
+    InputError where the folder holds another sweep or another driver is writing to it.
     """
     out = Path(out)
     watcher = watcher or Watcher()
@@ -139,7 +142,7 @@ def run_sweep(
             queue = [
                 Task(plan.trial, plan.built, plan.seed, sweep.epochs, recipe) for plan in waiting
             ]
-            for task, outcome, attempt in _train(pool, queue):
+            for task, outcome, attempt in _train(pool, _until(enough, queue, ledger)):
                 trial = _trial(by_name[task.trial], task, outcome, attempt)
                 ledger.append(trial)
                 if outcome.traceback:
@@ -149,6 +152,16 @@ def run_sweep(
             watcher.stop()
             pool.close()
         return last_attempts(ledger.trials)
+
+
+def _until(
+    enough: Callable[[Sequence[Trial]], bool] | None, queue: list[Task], ledger: Ledger
+) -> Iterator[Task]:
+    """The tasks, until what is recorded is enough."""
+    for task in queue:
+        if enough is not None and enough(last_attempts(ledger.trials)):
+            return
+        yield task
 
 
 def _run_folder(out: Path) -> Path:
@@ -369,7 +382,7 @@ def _planned(line: str, source: str) -> Planned:
         raise InputError(f"{source}: not a planned trial: {error}") from None
 
 
-def _train(pool: Executor, queue: list[Task]) -> Iterable[tuple[Task, Outcome, int]]:
+def _train(pool: Executor, queue: Iterable[Task]) -> Iterable[tuple[Task, Outcome, int]]:
     """Keep the pool full until the queue is empty and everything has ended.
 
     Yields each task that ended, with its outcome and the number of its attempts. A task whose

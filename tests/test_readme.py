@@ -19,7 +19,10 @@ def blocks(text, language):
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)
 
 
-def test_console_blocks_show_what_the_commands_print(readme, tmp_path, monkeypatch, capsys):
+def test_console_blocks_show_what_the_commands_print(
+    request, readme, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "docs").symlink_to(request.config.rootpath / "docs")
     monkeypatch.chdir(tmp_path)
     shown = blocks(readme, "console")
     assert len(shown) >= 3

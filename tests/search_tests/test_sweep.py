@@ -154,6 +154,42 @@ data: {name: digits}
     assert run_sweep(parse_sweep(text, "s.yaml"), tmp_path / "run", Formula()) == trials
 
 
+def test_a_sweep_stops_itself_once_a_sequential_comparison_has_decided(tmp_path):
+    from analysis.sequential import complete_prefix, sequential_compare
+
+    class Better(Formula):
+        """RegNets make 10 points less error."""
+
+        def next(self):
+            task, outcome = super().next()
+            worse = 10.0 * task.trial.startswith("anynetx_a")
+            error = 20 + worse + task.seed % 1000 / 1000
+            return task, replace(outcome, error=error, curve=(error,))
+
+    sweep = parse_sweep(SWEEP.replace("networks: 5", "networks: 60"), "s.yaml")
+    asked = []
+
+    def decided(trials):
+        errors = {trial.trial: trial.error for trial in trials}
+        asked.append(len(errors))
+        a, b = (
+            complete_prefix([f"{space}-{i:03d}" for i in range(60)], errors)
+            for space in ("anynetx_a", "regnetx")
+        )
+        return min(len(a), len(b)) >= 2 and sequential_compare(a, b).verdict != "undecided"
+
+    executor = Better()
+    executor.slots = 1
+    trials = run_sweep(sweep, tmp_path / "run", executor, enough=decided)
+    assert 2 * 5 < len(trials) < 2 * 30
+    assert asked == list(range(len(trials) + 1))
+    assert executor.closed
+    assert trials == read_trials(tmp_path / "run")
+    # Asked again it has still decided, and without the question it goes on.
+    assert run_sweep(sweep, tmp_path / "run", Better(), enough=decided) == trials
+    assert len(run_sweep(sweep, tmp_path / "run", Better())) == 120
+
+
 def test_spaces_take_turns(tmp_path, sweep):
     executor = Formula()
     executor.slots = 1
