@@ -97,7 +97,9 @@ def run(arguments: Sequence[str]) -> int:
         result_action="return_value",
     )
     for name, command in COMMANDS.items():
-        app.command(command.function, name=name, help=command.help)
+        # On its own page a command says all that it has to; the list of commands imports none.
+        own = list(arguments[:1]) == [name]
+        app.command(command.function, name=name, help=None if own else command.help)
     try:
         result = app(list(arguments), exit_on_error=False, print_error=False, verbose=False)
     except CycloptsError as error:
