@@ -46,6 +46,10 @@ COMMANDS: dict[str, Command] = {
         "analysis.ranges_command:ranges",
         "Which parameters the good networks have, and which of them matter.",
     ),
+    "assumptions": Command(
+        "analysis.assumptions_command:assumptions",
+        "A page on how well the assumptions behind design spaces hold on runs.",
+    ),
     "export": Command(
         "analysis.commands:export", "Write a network, or the best of a run, for a library."
     ),
