@@ -223,7 +223,7 @@ def _nested(selected: Sequence[Selected]) -> tuple[list[tuple[Selected, Selected
     spaces = [_space(one) for one in selected]
     pairs, reasons = [], []
     for i, j in permutations(range(len(selected)), 2):
-        if not _contains(spaces[i], spaces[j]):
+        if not contains(spaces[i], spaces[j]):
             continue
         large, small = selected[i], selected[j]
         try:
@@ -249,7 +249,7 @@ def _space(one: Selected) -> DesignSpace | None:
     return None
 
 
-def _contains(large: DesignSpace | None, small: DesignSpace | None) -> bool:
+def contains(large: DesignSpace | None, small: DesignSpace | None) -> bool:
     """Whether every network of `small` is one of `large`, which has others too.
 
     A line's networks are those of stages that obey a rule, so that RegNetX is in AnyNetX; whether
