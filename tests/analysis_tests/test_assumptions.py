@@ -360,3 +360,14 @@ def test_evidence_of_another_version_is_refused(tmp_path):
     path.write_text(to_json(ladder("improvement") | {"version": 7}))
     with pytest.raises(InputError, match="version"):
         read_evidence(path)
+
+
+def test_the_page_in_the_docs_is_what_is_printed(request, capsys):
+    root = request.config.rootpath
+    text = (root / "docs" / "assumptions.md").read_text()
+    quoted = 0
+    for name in ("demo", "fashion_mnist"):
+        assert run(["assumptions", str(root / "docs" / "runs" / name)]) == 0
+        sections = capsys.readouterr().out.split("\n## ")
+        quoted += sum(f"\n### {section.rstrip()}\n" in text for section in sections[1:])
+    assert quoted == text.count("\n### ") == 4
