@@ -231,9 +231,7 @@ def _mixture_interval(edf: EDF, confidence: float, seed: int) -> Interval:
     most = 1 - float(_clopper_pearson(1 - share, size, tail)[0])
     weights = None if edf.weights is None else edf.weights[~seen] / edf.weights[~seen].sum()
     others = EDF(edf.name, rest, weights)
-    low = high = others.mean
-    if rest[0] < rest[-1]:
-        low, high, _ = _mean_interval(others, rest, LARGEST_ERROR, confidence, False, seed)
+    low, high, _ = _mean_interval(others, rest, LARGEST_ERROR, confidence, False, seed)
     p = float(share[0])
     gap = LARGEST_ERROR - others.mean
     mean = others.mean + p * gap

@@ -69,6 +69,10 @@ COMMANDS: dict[str, Command] = {
     "ladder": Command(
         "analysis.ladder_command:ladder", "Draw what a derived space was decided by."
     ),
+    "assumptions": Command(
+        "analysis.assumptions_command:assumptions",
+        "A page on how well the assumptions behind design spaces hold on runs.",
+    ),
     "export": Command(
         "analysis.commands:export", "Write a network, or the best of a run, for a library."
     ),
