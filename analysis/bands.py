@@ -140,6 +140,8 @@ def _steps(edf: EDF) -> tuple[Floats, Floats, Floats]:
     last = np.flatnonzero(np.append(np.diff(edf.errors) > 0, True))
     errors = np.append(-np.inf, edf.errors[last])
     shares = edf.steps[np.append(0, last + 1)]
+    if edf.sizes is not None:
+        return errors, shares, edf.sizes[np.append(0, last + 1)]
     if edf.weights is None:
         return errors, shares, np.full(len(errors), float(len(edf)))
     squares = np.append(0.0, np.cumsum(edf.weights**2)[last])
@@ -192,38 +194,70 @@ def quantile_interval(edf: EDF, q: float, confidence: float = 0.95) -> Interval:
     return Interval(low, high, "order statistics" if edf.weights is None else "Woodruff")
 
 
-MeanMethod = Literal["bootstrap_t", "band"]
+MeanMethod = Literal["auto", "bootstrap_t", "mixture", "band"]
 
 
 def mean_interval(
-    edf: EDF, confidence: float = 0.95, method: MeanMethod = "bootstrap_t", seed: int = 0
+    edf: EDF, confidence: float = 0.95, method: MeanMethod = "auto", seed: int = 0
 ) -> Interval:
     """Where the mean error of the space lies, in percent.
 
-    `bootstrap_t` is good where the sample has seen what the mean consists of. A few diverged
-    networks make a mean: where the space has so few that a sample sees fewer than about five,
-    no interval that looks at the sample alone can hold it, and this one says too little
-    (docs/statistics.md has figures). `band` allows for networks of error 100 that were not seen:
-    the least and the greatest mean in Berk and Jones's band (Anderson 1969), valid and wide.
+    `bootstrap_t` is good where no network diverges. A few diverged networks make a mean, and
+    `mixture` takes them apart: Clopper and Pearson's interval of the share that has error 100 and
+    the bootstrap-t of the mean of the others, put together by the squares of their reaches (MOVER,
+    Zou and Donner 2008). It allows for diverged networks where none was seen too, and then is
+    several times as wide. So `auto` takes `mixture` where one was seen, else `bootstrap_t`, which
+    takes it that there are none (docs/statistics.md has figures). `band` knows nothing of what
+    errors look like: the least and the greatest mean in Berk and Jones's band (Anderson 1969).
     """
-    return _mean_interval(edf, edf.errors, LARGEST_ERROR, confidence, method, seed)
+    if method not in get_args(MeanMethod):
+        raise InputError(f"method: {method!r} must be one of {', '.join(get_args(MeanMethod))}")
+    if method == "mixture" or (method == "auto" and edf.errors[-1] >= LARGEST_ERROR):
+        return _mixture_interval(edf, confidence, seed)
+    return _mean_interval(edf, edf.errors, LARGEST_ERROR, confidence, method == "band", seed)
+
+
+def _mixture_interval(edf: EDF, confidence: float, seed: int) -> Interval:
+    """Of the mean (1 - p) r + 100 p, with p the share of diverged networks, r the others' mean."""
+    seen = edf.errors >= LARGEST_ERROR
+    rest = edf.errors[~seen]
+    if len(rest) < _FEW:
+        return _mean_interval(edf, edf.errors, LARGEST_ERROR, confidence, True, seed)
+    _, shares, sizes = _steps(edf)
+    at = slice(-2, -1) if seen.any() else slice(-1, None)
+    share, size = 1 - shares[at], sizes[at]
+    tail = (1 - confidence) / 2
+    least = float(_clopper_pearson(share, size, tail)[0])
+    most = 1 - float(_clopper_pearson(1 - share, size, tail)[0])
+    weights = None if edf.weights is None else edf.weights[~seen] / edf.weights[~seen].sum()
+    others = EDF(edf.name, rest, weights)
+    low, high, _ = _mean_interval(others, rest, LARGEST_ERROR, confidence, False, seed)
+    p = float(share[0])
+    gap = LARGEST_ERROR - others.mean
+    mean = others.mean + p * gap
+    below = np.hypot((1 - p) * (others.mean - low), (p - least) * gap)
+    above = np.hypot((1 - p) * (high - others.mean), (most - p) * gap)
+    ends = np.clip([mean - below, mean + above], 0, LARGEST_ERROR)
+    return Interval(float(ends[0]), float(ends[1]), "mixture")
 
 
 def area_interval(
     edf: EDF,
     limit: float,
     confidence: float = 0.95,
-    method: MeanMethod = "bootstrap_t",
+    method: Literal["bootstrap_t", "band"] = "bootstrap_t",
     seed: int = 0,
 ) -> Interval:
     """Where the area up to `limit` percent (`EDF.area`) lies; as `mean_interval`.
 
     Errors above the limit count as the limit, so that diverged networks upset it far less.
     """
+    if method not in ("bootstrap_t", "band"):
+        raise InputError(f"method: {method!r} must be one of bootstrap_t, band")
     if not limit > 0:
         raise InputError(f"limit: {limit} must be above 0")
     lost = np.minimum(1.0, edf.errors / limit)
-    low, high, how = _mean_interval(edf, lost, 1.0, confidence, method, seed)
+    low, high, how = _mean_interval(edf, lost, 1.0, confidence, method == "band", seed)
     return Interval(1 - high, 1 - low, how)
 
 
@@ -234,15 +268,11 @@ _DRAWS = 1999
 
 
 def _mean_interval(
-    edf: EDF, values: Floats, largest: float, confidence: float, method: MeanMethod, seed: int
+    edf: EDF, values: Floats, largest: float, confidence: float, by_band: bool, seed: int
 ) -> Interval:
     """Of the mean of `values`, (n,) ascending with the errors, which lie in [0, largest]."""
-    if method not in get_args(MeanMethod):
-        raise InputError(f"method: {method!r} must be one of {', '.join(get_args(MeanMethod))}")
-    if method == "band" or len(edf) < _FEW or values[0] == values[-1]:
-        held = band(EDF(edf.name, values, edf.weights), confidence)
-        steps = np.diff(np.append(np.maximum(held.errors, 0), largest))
-        return Interval(float(steps @ (1 - held.high)), float(steps @ (1 - held.low)), "band")
+    if by_band or len(edf) < _FEW or values[0] == values[-1]:
+        return band_mean(band(EDF(edf.name, values, edf.weights), confidence), largest)
     weights = np.full(len(edf), 1 / len(edf)) if edf.weights is None else edf.weights
     mean = float(weights @ values)
     spread = float(np.sqrt(weights**2 @ (values - mean) ** 2))
@@ -258,6 +288,12 @@ def _mean_interval(
         quantiles = 3 / skew * (np.cbrt(1 + skew * (z - skew / 6)) - 1) if abs(skew) > 1e-6 else z
     low, high = np.clip(mean - quantiles * spread, 0, largest)
     return Interval(float(low), float(high), how)
+
+
+def band_mean(held: Band, largest: float = LARGEST_ERROR) -> Interval:
+    """The least and the greatest mean of the distributions in a band on [0, largest]."""
+    steps = np.diff(np.append(np.maximum(held.errors, 0), largest))
+    return Interval(float(steps @ (1 - held.high)), float(steps @ (1 - held.low)), "band")
 
 
 def _bootstrap_t(values: Floats, weights: Floats, mean: float, rng: np.random.Generator) -> Floats:

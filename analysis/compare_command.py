@@ -21,10 +21,11 @@ from analysis.intervals import Floats
 from analysis.multiplicity import adjust
 from analysis.power import more_networks
 from analysis.results import load_runs, planned_names
+from analysis.selection import split
 from analysis.sequential import Sequential, complete_prefix, sequential_compare
 from anynet.errors import InputError
 from anynet.files import read_text
-from anynet.terminal import print_json, print_table
+from anynet.terminal import TableFormat, print_json, print_line, print_table
 
 POWER = 0.8
 
@@ -35,6 +36,7 @@ def compare(
     delta: float | None = None,
     confidence: float = 0.95,
     sequential: bool = False,
+    table: TableFormat | None = None,
     json: bool = False,
 ) -> None:
     """Say which of two populations is better, by how much, and how sure that is.
@@ -60,6 +62,8 @@ def compare(
     sequential
         Compare means (or areas) of a run that is still going, with limits that hold however
         often one looks; networks are taken in the order they were drawn.
+    table
+        Print the table for a document: in Markdown, or in LaTeX with booktabs.
     json
         Print one JSON document.
     """
@@ -68,16 +72,23 @@ def compare(
     both = edfs_by_population(pd.concat(frames))
     _check(frames, both)
     _say_other_images(frames)
+    if sequential and table is not None:
+        raise InputError(f"--table: {table} does not go with --sequential, which prints none")
     if sequential:
         _compare_so_far(frames, both, chosen, delta, confidence, json)
     else:
         for frame in frames:
             _say_going(frame)
-        _compare_whole(both, chosen, delta, confidence, json)
+        _compare_whole(both, chosen, delta, confidence, table, json)
 
 
 def _compare_whole(
-    both: Sequence[EDF], chosen: Statistic, delta: float | None, confidence: float, json: bool
+    both: Sequence[EDF],
+    chosen: Statistic,
+    delta: float | None,
+    confidence: float,
+    table: TableFormat | None,
+    json: bool,
 ) -> None:
     a, b = (one.errors for one in both)
     rows = [
@@ -106,12 +117,13 @@ def _compare_whole(
         )
         return
     names = [one.name for one in both]
-    print(_sentence(names, chosen, first, f"p {_p(first.p_value)}"))
+    print_line(_sentence(names, chosen, first, f"p {_p(first.p_value)}"), table)
     if first.verdict == "undecided":
-        print(_how_many(more))
+        print_line(_how_many(more), table)
     if delta is None:
-        print("nothing is called equivalent without --delta")
-    print()
+        print_line("nothing is called equivalent without --delta", table)
+    if table is None:
+        print()
     print_table(
         ("statistic", *names, "lower by", "from", "to", "p", "p (Holm)", ""),
         [
@@ -125,13 +137,16 @@ def _compare_whole(
             )
             for row, p in zip(rows, adjusted, strict=True)
         ],
+        form=table,
     )
-    print()
-    print(f"Kolmogorov-Smirnov distance {ks.distance:.3f}, p {_p(ks.p_value)}", end="")
-    print(f" (Holm {_p(ks_adjusted)})")
-    print(f"first-order dominance: {_dominance(order.order, names)}")
+    if table is None:
+        print()
+    distance = f"Kolmogorov-Smirnov distance {ks.distance:.3f}, p {_p(ks.p_value)}"
+    print_line(f"{distance} (Holm {_p(ks_adjusted)})", table)
+    print_line(f"first-order dominance: {_dominance(order.order, names)}", table)
     for one in both:
-        print(f"{one.name}: n = {len(one)}" + f", {one.failed} failed left out" * bool(one.failed))
+        failed = f", {one.failed} failed left out" if one.failed else ""
+        print_line(f"{one.name}: n = {len(one)}{failed}", table)
 
 
 def _compare_so_far(
@@ -180,7 +195,7 @@ def _compare_so_far(
 
 def _populations(arguments: tuple[str, ...]) -> list[pd.DataFrame]:
     """The trials of two populations. Raises InputError where they are not two."""
-    wanted = [_split(argument) for argument in arguments]
+    wanted = [split(argument) for argument in arguments]
     whole = len({os.path.realpath(run) for run, _ in wanted}) == 1
     if whole and wanted and all(space is None for _, space in wanted):
         wanted = wanted[:1]
@@ -192,6 +207,7 @@ def _populations(arguments: tuple[str, ...]) -> list[pd.DataFrame]:
     found: list[pd.DataFrame] = []
     for run, space in wanted:
         frame = loaded.setdefault(os.path.realpath(run), load_runs([run], networks=False))
+        frame = frame[frame["baseline"].isna()]
         if frame.empty:
             raise InputError(f"{run}: no trial has ended yet")
         spaces = sorted(frame["space"].unique())
@@ -215,14 +231,6 @@ def _populations(arguments: tuple[str, ...]) -> list[pd.DataFrame]:
     if all(found[0].iloc[0][field] == found[1].iloc[0][field] for field in ("run", "space")):
         raise InputError(f"{arguments[1]}: the same population as {arguments[0]}")
     return found
-
-
-def _split(argument: str) -> tuple[str, str | None]:
-    """The run and the space of RUN[:SPACE]; a path that is there is a run, colons and all."""
-    if os.path.exists(argument) or ":" not in argument:
-        return argument, None
-    run, _, space = argument.rpartition(":")
-    return run, space
 
 
 def _check(frames: Sequence[pd.DataFrame], both: Sequence[EDF]) -> None:

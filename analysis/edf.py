@@ -20,13 +20,16 @@ class EDF:
 
     `errors` ascending, in percent, shape (n,): diverged networks are in it with error 100;
     `failed` networks, which have no error, are not, and are counted. `weights` (n,) are positive
-    and sum to 1; None stands for equal ones.
+    (of an estimate that rests on more than these networks: 0 or more) and sum to 1; None stands
+    for equal ones. `sizes` (n + 1,), below the first error and at each: how many equal networks
+    would vary as much there, where the weights do not say so by themselves.
     """
 
     name: str
     errors: Floats
     weights: Floats | None = None
     failed: int = 0
+    sizes: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.errors)
@@ -57,8 +60,16 @@ class EDF:
 
     @property
     def effective_size(self) -> float:
-        """Kish's (Σw)² / Σw²: how many equal networks would vary as much as these."""
-        return float(len(self) if self.weights is None else 1 / (self.weights**2).sum())
+        """Kish's (Σw)² / Σw²: how many equal networks would vary as much as these.
+
+        With `sizes`: the same, in the mean of the variance over F.
+        """
+        if self.weights is None:
+            return float(len(self))
+        if self.sizes is None:
+            return float(1 / (self.weights**2).sum())
+        spread = self.weights * self.steps[1:] * (1 - self.steps[1:])
+        return float(spread.sum() / (spread / self.sizes[1:]).sum()) if spread.any() else 1.0
 
     def quantile(self, q: float) -> float:
         """The least error e with F(e) >= q, in percent; 0 < q <= 1."""
@@ -132,7 +143,7 @@ class Population:
         ended = int(self.networks["error"].notna().sum())
         return (
             f"{self.name}: {ended} of {len(self.networks)} networks came to an end, at "
-            f"{self.epochs} epochs or before; they weigh by their probabilities of promotion"
+            f"{self.epochs} epochs or before"
         )
 
     def edf(self) -> EDF:

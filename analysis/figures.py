@@ -1,6 +1,6 @@
-"""Draws results on given Axes; computes nothing and never shows a window.
+"""The style of all figures and how they are written; the figure of EDFs.
 
-One function a figure, on Axes it is given; style and writing stand here once:
+Draws on given Axes, one function a figure; computes nothing and never shows a window:
 
     with with_style():
         figure, ax = new_figure(height=3.6)
@@ -12,30 +12,36 @@ from __future__ import annotations
 
 import os
 import string
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from textwrap import fill
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.transforms import ScaledTranslation
 
 from analysis.bands import Band
-from analysis.edf import EDF
+from analysis.edf import EDF, Floats
 from anynet.errors import InputError
 
 FORMATS = (".png", ".svg", ".pdf")
 COLUMN = 4.8
 """Width of a figure in inches: that of a column, at which labels of 9 points are read."""
+NARROW, PAGE = 3.4, 7.0
+"""Widths in inches of the small style: one column of a two-column paper, and both."""
 
 # Okabe and Ito's colors, which the color-blind tell apart, dark ones first; line styles differ
 # too, for print in gray, and make 28 pairs before one comes again.
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _LINES = ("-", "--", "-.", ":")
-_PAIRS = [(_COLORS[i % 7], _LINES[i % 4]) for i in range(28)]
+_PAIRS = [(COLORS[i % 7], _LINES[i % 4]) for i in range(28)]
 _STYLE = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -50,11 +56,30 @@ _STYLE = {
         color=[color for color, _ in _PAIRS], linestyle=[line for _, line in _PAIRS]
     ),
 }
+_SMALL = _STYLE | {
+    "font.size": 7,
+    "axes.titlesize": 7,
+    "axes.labelsize": 7,
+    "xtick.labelsize": 6.5,
+    "ytick.labelsize": 6.5,
+    "legend.fontsize": 6.5,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "savefig.dpi": 300,
+}
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+"""One a population, beside its color."""
+GRAY = "#666666"
+_SMALL_LABEL = 52
+"""Characters that a line of a legend has room for in a narrow figure."""
 
 
-def with_style() -> AbstractContextManager[None]:
-    """The style of all figures, while they are drawn and saved."""
-    return mpl.rc_context(_STYLE)
+def with_style(*, small: bool = False) -> AbstractContextManager[None]:
+    """The style of all figures, while they are drawn and saved; `small` for those of a paper."""
+    return mpl.rc_context(_SMALL if small else _STYLE)
 
 
 def new_figure(height: float, width: float = COLUMN) -> tuple[Figure, Axes]:
@@ -80,6 +105,81 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
     except OSError as error:
         raise InputError(f"--out: {path}: cannot be written: {error.strerror}") from None
     return path
+
+
+def save_panels(
+    draw: Callable[[Sequence[Axes]], None],
+    grid: tuple[int, int],
+    size: tuple[float, float],
+    path: str | os.PathLike[str],
+    *,
+    panels: int | None = None,
+    title: str = "",
+    ylabel: str = "",
+    xlabel: str = "",
+) -> Path:
+    """Write a figure of rows and columns of `panels` Axes (as many as the `grid` has) in the small
+    style; `size` in inches, width first. Raises InputError where that cannot be.
+    """
+    path = require_format(path)
+    with with_style(small=True):
+        figure = Figure(figsize=size, layout="constrained")
+        axes = list(figure.subplots(*grid, squeeze=False).ravel())
+        for ax in axes[panels:] if panels is not None else []:
+            ax.remove()
+        draw(axes[:panels])
+        if title:
+            figure.suptitle(title, fontsize=8)
+        if ylabel:
+            figure.supylabel(ylabel, fontsize=7)
+        if xlabel:
+            figure.supxlabel(xlabel, fontsize=7)
+        return save(figure, path)
+
+
+def legend_below(ax: Axes, handles: Sequence[Any]) -> None:
+    """A legend under the label of the x axis, where it covers no data."""
+    for handle in handles:
+        handle.set_label(fill(handle.get_label(), _SMALL_LABEL, subsequent_indent="  "))
+    below = ScaledTranslation(0, -28 / 72, ax.figure.dpi_scale_trans)
+    ax.legend(
+        handles=handles,
+        loc="upper left",
+        bbox_to_anchor=(0, 0),
+        bbox_transform=ax.transAxes + below,
+        borderaxespad=0,
+        handletextpad=0.5,
+        labelspacing=0.3,
+    )
+
+
+def few_ticks() -> MaxNLocator:
+    """Ticks for a small panel."""
+    return MaxNLocator(4, steps=[1, 2, 2.5, 5, 10])
+
+
+def top_error(errors: Floats) -> float:
+    """Where an axis of errors ends: at the largest, or at the 98th percentile where that is far
+    below it, so that a few networks that learned nothing do not squeeze the rest.
+    """
+    low, last = errors.min(), errors.max()
+    high = np.percentile(errors, 98, method="lower")  # one of few networks may be far off
+    return float(last if last - low <= 1.5 * (high - low) else high)
+
+
+def log_ticks(
+    axis: Axis, low: float, high: float, text: Callable[[float], str], most: int = 5
+) -> None:
+    """Few ticks on a logarithmic axis from `low` to `high`, each with its `text`; at `most` so
+    many where it spans less than half a decade.
+    """
+    decades = np.log10(high / low)
+    if decades < 0.5:
+        axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]))
+    else:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 2.7 else (1,)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
 
 
 def draw_edfs(

@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from msgspec.structs import replace
 
+from analysis.bands import effective_sizes
+from analysis.edf import EDF
 from anynet.choices import Choices
 from anynet.density import Share, draw_settings, log_density
 from anynet.errors import InputError
@@ -23,6 +25,8 @@ Floats = npt.NDArray[np.float64]
 
 PAYS = 1.1
 """Effective size over the target's own sample from which pooling is worth its assumptions."""
+_BLOCK = 1000
+"""Errors at which the variance of an EDF is computed at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,8 +95,32 @@ class Pooled:
             if size > 1:
                 part = centered[self.sources == k]
                 variance += (np.square(part).sum() - part.sum() ** 2 / size) * size / (size - 1)
-        by_share = centered @ self._mixture * self._share_errors
-        return float(np.sqrt(variance + np.square(by_share).sum()))
+        return float(np.sqrt(variance + self._share_variance(values[:, None])[0]))
+
+    def _share_variance(self, values: Floats) -> Floats:
+        """What the errors of the shares add to the variance of each mean; (k, m) -> (m,)."""
+        centered = self.weights[:, None] * (values - self.weights @ values)
+        return np.asarray(self._share_errors**2 @ (self._mixture.T @ centered) ** 2)
+
+    def edf(self, name: str) -> EDF:
+        """The weighted EDF of the target space.
+
+        Its `sizes` are those of the weights (`bands.effective_sizes`), which take all networks
+        for draws of one mixture: of separate samples the variance is a little less. The errors of
+        the shares are added.
+        """
+        order = np.argsort(self.errors, kind="stable")
+        errors, weights = self.errors[order], self.weights[order]
+        shares = np.append(0.0, np.cumsum(weights))
+        sizes = effective_sizes(shares, np.append(0.0, np.cumsum(weights**2)), weights)
+        variance = np.zeros(len(shares))
+        for part in np.array_split(np.arange(len(errors)), 1 + len(errors) // _BLOCK):
+            below = (self.errors[:, None] <= errors[part]).astype(float)
+            variance[1 + part] = self._share_variance(below)
+        spread = shares * (1 - shares)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            total = np.where(spread > 1e-12, spread / (spread / sizes + variance), sizes)
+        return EDF(name, errors, weights, 0, total)
 
 
 def pool(target: DesignSpace, samples: Sequence[Sample]) -> Pooled:
@@ -107,7 +135,7 @@ def pool(target: DesignSpace, samples: Sequence[Sample]) -> Pooled:
     structure (block, stem, strides, ...), or a line where the target has none.
     """
     for sample in samples:
-        _require_alike(target, sample.space)
+        require_alike(target, sample.space)
     _require_covered(target, samples)
     kept = [np.flatnonzero(~np.isnan(sample.errors)) for sample in samples]
     pairs = list(zip(samples, kept, strict=True))
@@ -145,7 +173,7 @@ _STRUCTURE = ("block", "strides", "stem", "head", *Choices.__struct_fields__)
 """Fields in which pooled spaces agree; in what they draw their densities compare them."""
 
 
-def _require_alike(target: DesignSpace, other: DesignSpace) -> None:
+def require_alike(target: DesignSpace, other: DesignSpace) -> None:
     """Raise InputError where the spaces are not of one structure."""
     if (target.line is None) != (other.line is None):
         raise InputError(

@@ -11,40 +11,31 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from analysis.factorization import Factorization
 from analysis.fidelity import Agreement
-from analysis.figures import _COLORS, _STYLE, FORMATS
+from analysis.figures import (
+    COLORS,
+    GRAY,
+    NARROW,
+    PAGE,
+    few_ticks,
+    legend_below,
+    log_ticks,
+    save_panels,
+    top_error,
+)
 from analysis.importance import Importance
 from analysis.ranges import BestRange
 from analysis.trends import Trends, short
-from anynet.errors import InputError
 
-COLUMN, PAGE = 3.4, 7.0
-"""Widths in inches: of one column of a two-column paper, and of both."""
-_SMALL = _STYLE | {
-    "font.size": 7,
-    "axes.titlesize": 7,
-    "axes.labelsize": 7,
-    "xtick.labelsize": 6.5,
-    "ytick.labelsize": 6.5,
-    "legend.fontsize": 6.5,
-    "axes.linewidth": 0.6,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "xtick.major.size": 2.5,
-    "ytick.major.size": 2.5,
-    "savefig.dpi": 300,
-}
-_DOTS, _BEST, _GRAY = _COLORS[0], _COLORS[1], "#666666"
+_DOTS, _BEST = COLORS[0], COLORS[1]
 _FEW = 12
 """Values of a parameter whose dots are spread sideways."""
 _NARROW = 8
@@ -69,7 +60,7 @@ def draw_range(
     x, y = np.asarray(values, dtype=float), np.asarray(errors, dtype=float)
     known = ~np.isnan(y)
     x, y = x[known], y[known]
-    top = _top(y)
+    top = top_error(y)
     low = float(y.min())
     margin = 0.06 * (top - low) or 1.0
     distinct = np.unique(x)
@@ -102,7 +93,7 @@ def draw_range(
             x_drawn[~inside],
             np.full((~inside).sum(), top + margin),
             "^",
-            color=_GRAY,
+            color=GRAY,
             alpha=0.7,
             markersize=2.5,
             markeredgewidth=0,
@@ -124,12 +115,6 @@ def _summary(best: BestRange) -> str:
 def _number(value: float) -> str:
     """Three digits: 24, 2.46, 0.031."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-
-
-def _top(errors: Any) -> float:
-    low, last = errors.min(), errors.max()
-    high = np.percentile(errors, 98, method="lower")  # one of few networks may be far off
-    return float(last if last - low <= 1.5 * (high - low) else high)
 
 
 def _logarithmic(values: Any) -> bool:
@@ -167,21 +152,23 @@ def _widened(
 
 def _ticks(ax: Axes, distinct: Any, left: float, right: float, logarithmic: bool) -> None:
     if len(distinct) <= _FEW:
-        ax.xaxis.set_major_locator(FixedLocator(distinct[:: -(-len(distinct) // 6)].tolist()))
+        place = np.log2 if logarithmic else np.asarray
+        apart = float(place(right) - place(left)) / 7
+        ticks = [float(distinct[0])]
+        for value in distinct[1:].tolist():
+            if place(value) - place(ticks[-1]) >= apart:
+                ticks.append(value)
+        ax.xaxis.set_major_locator(FixedLocator(ticks))
     elif logarithmic:
         first, last = int(np.ceil(np.log2(left))), int(np.floor(np.log2(right)))
         ax.xaxis.set_major_locator(
             FixedLocator([2.0**k for k in range(first, last + 1, max(1, (last - first + 3) // 5))])
         )
     else:
-        ax.xaxis.set_major_locator(_few())
+        ax.xaxis.set_major_locator(few_ticks())
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.yaxis.set_major_locator(_few())
+    ax.yaxis.set_major_locator(few_ticks())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
-
-
-def _few() -> MaxNLocator:
-    return MaxNLocator(4, steps=[1, 2, 2.5, 5, 10])
 
 
 def save_ranges(
@@ -217,7 +204,7 @@ def draw_importance(
     rows += [(f"{label(p.first)} $\\times$ {label(p.second)}", p.share, None) for p in pairs]
     for place, (_, share, alone) in enumerate(rows):
         pair = place >= len(effects)
-        color = _COLORS[2] if pair else _DOTS
+        color = COLORS[2] if pair else _DOTS
         ax.barh(-place, max(share.value, 0), height=0.62, color=color, alpha=0.75, linewidth=0)
         ax.plot([share.low, share.high], [-place, -place], "-", color="black", linewidth=0.9)
         if alone is not None:
@@ -247,7 +234,7 @@ def draw_importance(
         ring: dict[str, Any] = {"color": "white", "markeredgecolor": _BEST, "markersize": 3.6}
         handles.append(Line2D([], [], marker="o", linestyle="none", label="alone", **ring))
     if pairs:
-        handles.append(Patch(color=_COLORS[2], alpha=0.75, linewidth=0, label="interaction"))
+        handles.append(Patch(color=COLORS[2], alpha=0.75, linewidth=0, label="interaction"))
     ax.legend(handles=handles, loc="lower right", handlelength=1, borderaxespad=0.2)
     if factorization is not None:
         low, high = factorization.additive_interval
@@ -271,7 +258,7 @@ def save_importance(
     def draw(axes: Sequence[Axes]) -> None:
         draw_importance(found, axes[0], factorization)
 
-    return _save(draw, (1, 1), (COLUMN, 0.75 + 0.165 * rows), 1, path)
+    return save_panels(draw, (1, 1), (NARROW, 0.75 + 0.165 * rows), path)
 
 
 def draw_agreement(
@@ -280,17 +267,21 @@ def draw_agreement(
     found: Agreement,
     ax: Axes,
     names: tuple[str, str] = ("short training", "long training"),
+    title: str = "",
 ) -> None:
     """Error after the long training against that after the cheap one, ranks' agreement above."""
     x, y = np.asarray(cheap, dtype=float), np.asarray(long, dtype=float)
     both = ~(np.isnan(x) | np.isnan(y))
     x, y = x[both], y[both]
-    ends = [(float(v.min()), _top(v)) for v in (x, y)]
+    ends = [(float(v.min()), top_error(v)) for v in (x, y)]
     margins = [0.06 * (high - low) or 1.0 for low, high in ends]
     best, picked = y == y.min(), x == x.min()
     drawn = np.minimum(x, ends[0][1] + margins[0]), np.minimum(y, ends[1][1] + margins[1])
     size = float(np.clip((1500 / len(x)) ** 0.5, 1.2, 3.6))
-    ax.plot(*drawn, "o", color=_DOTS, alpha=0.6, markersize=size, markeredgewidth=0)
+    inside = (drawn[0] == x) & (drawn[1] == y)
+    dots: dict[str, Any] = {"color": _DOTS, "alpha": 0.6, "markersize": size, "linestyle": "none"}
+    for some, marker in ((inside, "o"), (~inside, "^")):
+        ax.plot(drawn[0][some], drawn[1][some], marker, markeredgewidth=0, clip_on=False, **dots)
     for chosen, marker, name in ((best, "s", "best"), (picked, "D", "picked by the short one")):
         ax.plot(
             drawn[0][chosen],
@@ -305,19 +296,37 @@ def draw_agreement(
         )
     ax.set_xlim(ends[0][0] - margins[0], ends[0][1] + margins[0])
     ax.set_ylim(ends[1][0] - margins[1], ends[1][1] + margins[1])
-    ax.xaxis.set_major_locator(_few())
-    ax.yaxis.set_major_locator(_few())
+    ax.xaxis.set_major_locator(few_ticks())
+    ax.yaxis.set_major_locator(few_ticks())
     ax.set_xlabel(f"error (%), {names[0]}")
     ax.set_ylabel(f"error (%), {names[1]}")
-    low, high = found.kendall_interval
+    taus, rhos = found.kendall_interval, found.spearman_interval
+    head = f"{title}, n = {found.n}" if title else f"n = {found.n}"
     ax.set_title(
-        f"Kendall's $\\tau$ {found.kendall:.3f} ({low:.3f} to {high:.3f}), n = {found.n}\n"
-        f"Spearman's $\\rho$ {found.spearman:.3f}, top {100 * found.top:.0f}% recalled "
-        f"{100 * found.recall:.0f}%",
+        f"{head}; top {100 * found.top:.0f}% recalled {100 * found.recall:.0f}%\n"
+        f"Kendall's $\\tau$ {found.kendall:.3f} ({taus[0]:.3f} to {taus[1]:.3f})\n"
+        f"Spearman's $\\rho$ {found.spearman:.3f} ({rhos[0]:.3f} to {rhos[1]:.3f})",
         loc="left",
         pad=3,
     )
-    ax.legend(loc="lower right", handletextpad=0.2)
+    legend_below(ax, ax.get_legend_handles_labels()[0])
+
+
+Panel = tuple[npt.ArrayLike, npt.ArrayLike, Agreement, tuple[str, str], str]
+"""Cheap and long errors, their agreement, what both trainings are called, and a title."""
+
+
+def save_agreements(panels: Sequence[Panel], path: str | os.PathLike[str], title: str = "") -> Path:
+    """One panel a pair of trainings (`draw_agreement`) into a file; as `save_ranges`."""
+
+    def draw(axes: Sequence[Axes]) -> None:
+        for (cheap, long, found, names, name), ax in zip(panels, axes, strict=True):
+            draw_agreement(cheap, long, found, ax, names, name)
+
+    columns = min(len(panels), 2)
+    rows = -(-len(panels) // columns)
+    size = (NARROW if columns == 1 else PAGE, 0.1 + 3.1 * rows)
+    return save_panels(draw, (rows, columns), size, path, panels=len(panels), title=title)
 
 
 def save_agreement(
@@ -328,11 +337,7 @@ def save_agreement(
     names: tuple[str, str] = ("short training", "long training"),
 ) -> Path:
     """`draw_agreement` into a file; as `save_ranges`."""
-
-    def draw(axes: Sequence[Axes]) -> None:
-        draw_agreement(cheap, long, found, axes[0], names)
-
-    return _save(draw, (1, 1), (COLUMN, 2.9), 1, path)
+    return save_agreements([(cheap, long, found, names, "")], path)
 
 
 def draw_trend(
@@ -344,7 +349,7 @@ def draw_trend(
     ax.set_xscale("log")
     distinct = np.unique(y[good])
     if not _logarithmic(distinct):
-        ax.yaxis.set_major_locator(_few())
+        ax.yaxis.set_major_locator(few_ticks())
     elif distinct[-1] >= 1e4:
         ax.set_yscale("log")
         ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -362,10 +367,8 @@ def draw_trend(
         low, high = law.interval
         power = f"flops$^{{{law.exponent:.2f}}}$"
         ax.set_title(f"{power} ({low:.2f} to {high:.2f})", loc="left", pad=2.5)
-    ax.set_ylabel(label(name), labelpad=1.5)
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    ax.set_ylabel(label(name).replace(", ", "\n"), labelpad=1.5)
+    log_ticks(ax.xaxis, *ax.get_xlim(), short, most=3)
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
     ax.yaxis.set_minor_locator(NullLocator())
 
@@ -398,40 +401,14 @@ def _save_panels(
     """Panels in two columns a column's width, or in four a page's where there are many."""
     columns = min(panels, 2 if panels <= _NARROW else 4)
     rows = -(-panels // columns)
-    width = COLUMN if columns <= 2 else PAGE
-    return _save(
-        draw, (rows, columns), (width, 0.35 + 1.3 * rows), panels, path, title, ylabel, xlabel
+    width = NARROW if columns <= 2 else PAGE
+    return save_panels(
+        draw,
+        (rows, columns),
+        (width, 0.35 + 1.3 * rows),
+        path,
+        panels=panels,
+        title=title,
+        ylabel=ylabel,
+        xlabel=xlabel,
     )
-
-
-def _save(
-    draw: Callable[[Sequence[Axes]], None],
-    grid: tuple[int, int],
-    size: tuple[float, float],
-    panels: int,
-    path: str | os.PathLike[str],
-    title: str = "",
-    ylabel: str = "",
-    xlabel: str = "",
-) -> Path:
-    path = Path(path)
-    if path.suffix.lower() not in FORMATS:
-        raise InputError(f"--out: {path}: must end in one of {', '.join(FORMATS)}")
-    with mpl.rc_context(_SMALL):
-        figure = Figure(figsize=size, layout="constrained")
-        axes = list(figure.subplots(*grid, squeeze=False).ravel())
-        for ax in axes[panels:]:
-            ax.remove()
-        draw(axes[:panels])
-        if title:
-            figure.suptitle(title, fontsize=8)
-        if ylabel:
-            figure.supylabel(ylabel, fontsize=7)
-        if xlabel:
-            figure.supxlabel(xlabel, fontsize=7)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(path)
-        except OSError as error:
-            raise InputError(f"--out: {path}: cannot be written: {error.strerror}") from None
-    return path

@@ -4,7 +4,6 @@ the error depends on.
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 from cyclopts import Parameter
 
 from anynet.errors import InputError
-from anynet.terminal import Whole, print_json, print_table
+from anynet.terminal import TableFormat, Whole, print_json, print_line, print_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +32,8 @@ class _Population(NamedTuple):
     table: pd.DataFrame
     """As of `parameters.parameter_table`."""
     errors: Any
+    weights: Any
+    """Those of promotion; None where all are equal."""
 
 
 class _Found(NamedTuple):
@@ -52,13 +53,15 @@ def ranges(
     scale: Scale = "rank",
     regimes: Whole | None = None,
     seed: Whole = 0,
+    table: TableFormat | None = None,
     json: bool = False,
 ) -> None:
     """Which values of each parameter the good networks have, and how much each matters.
 
     The range is that of the best of a quarter of the networks (DNDS, section 3.2). Shares of the
     variance of the error, of the settings as drawn, follow, and whether effects add up. Diverged
-    networks count with error 100; failed ones are left out.
+    networks count with error 100; failed ones are left out. Of a run with rungs the longest
+    training counts, and ranges weigh networks by their probabilities of promotion.
 
     Example: anynet ranges runs/fashion:regnetx --out ranges.png
 
@@ -83,6 +86,8 @@ def ranges(
         With --trends: so many regimes of flops; else every population is one, or three of one.
     seed
         Of the shuffles that say how often chance gives so narrow a range.
+    table
+        Print the tables for a document: in Markdown, or in LaTeX with booktabs.
     json
         Print one JSON document.
     """
@@ -100,8 +105,8 @@ def ranges(
     found = [_analyze(one, wanted, share, scale, rng) for one in populations]
     written = []
     for one in found:
-        table, name = one.population.table, one.population.name
-        columns = {key: table[key].to_numpy() for key in one.ranges}
+        values, name = one.population.table, one.population.name
+        columns = {key: values[key].to_numpy() for key in one.ranges}
         several = name if len(found) > 1 else ""
         path = _named(out, several)
         written.append(save_ranges(columns, one.population.errors, one.ranges, path, name))
@@ -120,56 +125,32 @@ def ranges(
         print_json(document)
         return
     for one in found:
-        _print(one)
+        _print(one, table)
     if moved is not None and transfers is not None:
-        _print_trends(moved, transfers)
+        _print_trends(moved, transfers, table)
     for path in written:
-        print(path)
+        print_line(path, table)
 
 
 def _populations(arguments: tuple[str, ...]) -> list[_Population]:
     """The populations that RUN[:SPACE] arguments name, in their order."""
     from analysis.parameters import parameter_table
-    from analysis.results import load_runs, planned_trials
+    from analysis.selection import select
 
-    if not arguments:
-        raise InputError("RUN[:SPACE]: give at least one run")
-    parts: list[tuple[str, str, pd.DataFrame]] = []
-    loaded: dict[str, pd.DataFrame] = {}
-    for argument in arguments:
-        run, space = argument, ""
-        if not os.path.exists(argument) and ":" in argument:
-            run, _, space = argument.rpartition(":")
-        if run not in loaded:
-            loaded[run] = load_runs([run])
-            planned = planned_trials(run)
-            if planned is not None and len(loaded[run]) < planned:
-                recorded = f"{len(loaded[run])} of {planned} trials recorded so far"
-                print(f"anynet: {run}: {recorded}", file=sys.stderr)
-        frame = loaded[run]
-        known = frame["space"].unique().tolist()
-        if not known:
-            raise InputError(f"{run}: no trial has ended yet")
-        if space and space not in known:
-            raise InputError(f"{argument}: {space!r} is not in {run}, which has {', '.join(known)}")
-        for name in [space] if space else known:
-            if any(run == other and name == old for other, old, _ in parts):
-                raise InputError(f"{run}:{name}: given twice")
-            parts.append((run, name, frame[frame["space"] == name]))
-    names = [space for _, space, _ in parts]
-    if len(set(names)) < len(names):
-        names = [f"{run}:{space}" for run, space, _ in parts]
+    selection = select(arguments)
+    for note in selection.notes:
+        print(f"anynet: {note}", file=sys.stderr)
     result = []
-    for name, (run, space, part) in zip(names, parts, strict=True):
-        lengths = sorted(part["epochs"].unique().tolist())
-        if len(lengths) > 1:
-            raise InputError(
-                f"{run}: {space}: trainings of {lengths} epochs are not one population"
+    for one in selection.populations:
+        if (one.errors != one.errors).all():
+            raise InputError(f"{one.name}: no trial with an error yet ({len(one.errors)} failed)")
+        if one.population.note:
+            print(
+                f"anynet: {one.population.note}; shares of variance and trends are those of the "
+                "promoted networks, unweighted",
+                file=sys.stderr,
             )
-        errors = part["error"].to_numpy()
-        if (errors != errors).all():
-            raise InputError(f"{name}: no trial with an error yet ({len(errors)} failed)")
-        result.append(_Population(name, parameter_table(part), errors))
+        result.append(_Population(one.name, parameter_table(one.rows), one.errors, one.weights))
     return result
 
 
@@ -185,7 +166,11 @@ def _analyze(
     table, errors = population.table, population.errors
     names = _columns(population, wanted)
     found = best_ranges(
-        {name: table[name].to_numpy() for name in names}, errors, share=share, rng=rng
+        {name: table[name].to_numpy() for name in names},
+        errors,
+        population.weights,
+        share=share,
+        rng=rng,
     )
     columns = {name: table[name].to_numpy() for name in settings(table)}
     shares = whole = None
@@ -264,7 +249,7 @@ def _named(path: Path, population: str) -> Path:
     return path.with_name(f"{path.stem}-{safe}{path.suffix}")
 
 
-def _print(found: _Found) -> None:
+def _print(found: _Found, form: TableFormat | None) -> None:
     effects = {e.name: e for e in found.importance.effects} if found.importance else {}
     rows = []
     for name, one in found.ranges.items():
@@ -280,20 +265,23 @@ def _print(found: _Found) -> None:
         ("parameter", "best", "95% range", "inside", "chance", "given all others", "alone"),
         rows,
         f"{found.population.name}: {n.n} networks, the best of {n.draws} drawn",
+        form,
     )
     if found.importance is not None:
         for pair in found.importance.pairs[:5]:
             if pair.share.p < 0.05:
                 share = _share(pair.share)
-                print(
-                    f"interaction of {pair.first} and {pair.second}: {share}, p {pair.share.p:.2g}"
+                print_line(
+                    f"interaction of {pair.first} and {pair.second}: {share}, p {pair.share.p:.2g}",
+                    form,
                 )
     if found.factorization is not None:
         whole = found.factorization
-        print(whole.statement())
-        print(
+        print_line(whole.statement(), form)
+        print_line(
             f"held out, main effects predict R² {whole.held_out_main:.2f}, "
-            f"with pairs {whole.held_out_pairs:.2f}"
+            f"with pairs {whole.held_out_pairs:.2f}",
+            form,
         )
 
 
@@ -302,7 +290,9 @@ def _share(share: Any) -> str:
     return f"{value:.1f}% ({100 * share.low:.1f} to {100 * share.high:.1f})"
 
 
-def _print_trends(found: Trends, transfers: list[tuple[str, str, Transfer]]) -> None:
+def _print_trends(
+    found: Trends, transfers: list[tuple[str, str, Transfer]], form: TableFormat | None
+) -> None:
     names = list(found.regimes[0].ranges)
     rows = []
     for name in names:
@@ -312,20 +302,22 @@ def _print_trends(found: Trends, transfers: list[tuple[str, str, Transfer]]) -> 
             power = f"{law.exponent:.2f} ({law.interval[0]:.2f} to {law.interval[1]:.2f})"
         medians = [f"{regime.ranges[name].median:.4g}" for regime in found.regimes]
         rows.append((name, *medians, power))
-    print_table(("best", *(r.name for r in found.regimes), "power of flops"), rows)
+    print_table(("best", *(r.name for r in found.regimes), "power of flops"), rows, form=form)
     for name, cost in found.costs.items():
         root = "F^0.5" if cost.power == 0.5 else "F"
         slope, offset = cost.slope / 1e6, cost.intercept / 1e6
-        print(
+        print_line(
             f"{name} of the good networks: {offset:.2f}M + {slope:.2f}M {root} "
             f"({cost.slope_interval[0] / 1e6:.2f} to {cost.slope_interval[1] / 1e6:.2f}), "
-            "F in GFLOPs"
+            "F in GFLOPs",
+            form,
         )
     for first, second, transfer in transfers:
-        print(
+        print_line(
             f"effects in {first} rank {second} with rho {transfer.spearman:.2f} "
             f"({transfer.spearman_interval[0]:.2f} to {transfer.spearman_interval[1]:.2f}), "
-            f"its own, held out, with {transfer.own:.2f}"
+            f"its own, held out, with {transfer.own:.2f}",
+            form,
         )
 
 

@@ -15,11 +15,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import isotonic_regression
 from scipy.stats import norm, rankdata
+from scipy.stats import t as student
 
 from analysis.bands import (
+    LARGEST_ERROR,
     PSEUDO,
     Band,
+    Interval,
     ascending_band,
+    band_mean,
     berk_jones_level,
     divergence_limit,
 )
@@ -83,9 +87,13 @@ class Estimate:
     sizes: Floats
     mass: float
     assistance: float
+    networks: int
     promoted: int
     level_size: int
     thinned: bool
+    mean: float
+    mean_deviation: float
+    """Standard deviation of the mean error over the space as estimated."""
 
     def __call__(self, error: npt.ArrayLike) -> Floats:
         """F at each of the errors given, in percent."""
@@ -103,6 +111,31 @@ class Estimate:
         if self.thinned:  # between two errors only what bounds F at the next one does
             high = np.append(high[1:], 1.0)
         return ascending_band(self.errors, low, high, confidence, f"{self.estimator}, berk_jones")
+
+    def mean_interval(self, confidence: float = 0.95) -> Interval:
+        """Where the mean error of the space lies: Student's, of as many as were promoted.
+
+        What is not normalized has the least and the greatest mean in its band. As every interval
+        of a mean that looks at the sample alone it says too little where few networks diverged.
+        """
+        if self.estimator == "horvitz_thompson" or self.promoted < 3:
+            return band_mean(self.band(confidence))
+        reach = float(student.ppf((1 + confidence) / 2, self.promoted - 1)) * self.mean_deviation
+        low, high = np.clip([self.mean - reach, self.mean + reach], 0, LARGEST_ERROR)
+        return Interval(float(low), float(high), "Student's t")
+
+    def edf(self, sample: Promoted, failed: int = 0) -> EDF:
+        """The estimate as a weighted EDF of the networks of `sample` that have a long error.
+
+        Equal errors, and where `thinned` those between two of `errors`, share the step there.
+        What a mass below 1 leaves is given to the largest error. `failed` as of an EDF.
+        """
+        long = np.sort(sample.long[~np.isnan(sample.long)])
+        step = np.searchsorted(self.errors[1:], long)
+        heights = np.diff(self.shares)
+        heights[-1] += 1 - self.shares[-1]
+        weights = heights[step] / np.bincount(step, minlength=len(heights))[step]
+        return EDF(sample.name, long, weights, failed, self.sizes[np.append(0, step + 1)])
 
 
 def from_population(population: Population) -> Promoted:
@@ -193,6 +226,7 @@ def estimate(sample: Promoted, estimator: Estimator = "assisted", seed: int = 0)
     hidden = PSEUDO * float(weights @ squares) / weights.sum()
     tail = (1 - 2 * smooth) ** 2  # 1 in the tails, where a share tells least of its variance
     variance = spread / n + sampling + hidden * np.maximum(tail, factor)
+    mean, mean_variance = _mean(errors, shares[1:], squares, residual, n)
     size = int(known.sum())
     if estimator == "assisted":
         plain = spread / n + np.append(0.0, squares @ (below - weights @ below) ** 2)
@@ -208,10 +242,29 @@ def estimate(sample: Promoted, estimator: Estimator = "assisted", seed: int = 0)
         spread / variance,
         mass if estimator == "horvitz_thompson" else 1.0,
         factor,
+        n,
         int(known.sum()),
         size,
         thinned,
+        mean,
+        float(np.sqrt(mean_variance)),
     )
+
+
+def _mean(
+    errors: Floats, shares: Floats, squares: Floats, residual: Floats, n: int
+) -> tuple[float, float]:
+    """The mean of a distribution with `shares` at `errors`, both (k,), and its variance.
+
+    A mean is a sum over gaps between errors, e_k - Σ (e_j+1 - e_j) F(e_j), and so varies as the
+    shares do together: that of n draws of the space, and of promotion by the `residual` (m, k)
+    of each promoted network.
+    """
+    heights = np.diff(shares, prepend=0.0)
+    heights[-1] += 1 - shares[-1]
+    mean = float(heights @ errors)
+    drawn = float(heights @ (errors - mean) ** 2) / n
+    return mean, drawn + float(squares @ (residual[:, :-1] @ np.diff(errors)) ** 2)
 
 
 def _level_size(size: int, steps: Floats, variance: Floats, plain: Floats) -> int:

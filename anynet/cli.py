@@ -41,7 +41,7 @@ COMMANDS: dict[str, Command] = {
     "sweep": Command(
         "search.commands:sweep", "Train the population of a sweep file; the same command resumes."
     ),
-    "edf": Command("analysis.commands:edf", "Draw the error distributions of runs."),
+    "edf": Command("analysis.edf_command:edf", "Draw the error distributions of runs."),
     "compare": Command(
         "analysis.compare_command:compare",
         "Which of two populations is better, by how much, and how sure that is.",
@@ -53,6 +53,25 @@ COMMANDS: dict[str, Command] = {
     "ranges": Command(
         "analysis.ranges_command:ranges",
         "Which parameters the good networks have, and which of them matter.",
+    ),
+    "tradeoff": Command(
+        "analysis.tradeoff_command:tradeoff",
+        "Error against cost: the Pareto front, and the baselines beside it.",
+    ),
+    "shapes": Command(
+        "analysis.shapes_command:shapes", "Width by block of the best and the worst networks."
+    ),
+    "curves": Command("analysis.curves_command:curves", "Error against epoch."),
+    "fidelity": Command(
+        "analysis.fidelity_command:fidelity",
+        "Whether a short training ranks networks as a long one does.",
+    ),
+    "ladder": Command(
+        "analysis.ladder_command:ladder", "Draw what a derived space was decided by."
+    ),
+    "assumptions": Command(
+        "analysis.assumptions_command:assumptions",
+        "A page on how well the assumptions behind design spaces hold on runs.",
     ),
     "export": Command(
         "analysis.commands:export", "Write a network, or the best of a run, for a library."
@@ -82,7 +101,9 @@ def run(arguments: Sequence[str]) -> int:
         result_action="return_value",
     )
     for name, command in COMMANDS.items():
-        app.command(command.function, name=name, help=command.help)
+        # On its own page a command says all that it has to; the list of commands imports none.
+        own = list(arguments[:1]) == [name]
+        app.command(command.function, name=name, help=None if own else command.help)
     try:
         result = app(list(arguments), exit_on_error=False, print_error=False, verbose=False)
     except CycloptsError as error:

@@ -188,7 +188,7 @@ def test_weighted_quantile_interval_covers():
     assert 0.85 <= covered / 300 <= 0.97
 
 
-@pytest.mark.parametrize("method", ["bootstrap_t", "band"])
+@pytest.mark.parametrize("method", ["bootstrap_t", "mixture", "band"])
 def test_mean_interval_covers_where_diverged_networks_are_seen(method):
     rng = np.random.default_rng(7)
     covered = 0
@@ -197,6 +197,49 @@ def test_mean_interval_covers_where_diverged_networks_are_seen(method):
         found = mean_interval(edf("a", errors), method=method)
         covered += found.low <= 0.15 * 100 + 0.85 * 10 <= found.high
     assert covered / 150 >= 0.95 - 2.5 * 0.018
+
+
+def test_rare_diverged_networks_are_allowed_for_by_the_mixture():
+    rng = np.random.default_rng(11)
+    covered = dict.fromkeys(("bootstrap_t", "mixture", "auto"), 0)
+    widths = {"bootstrap_t": [], "mixture": []}
+    for _ in range(150):
+        one = edf("a", np.where(rng.random(100) < 0.02, 100.0, rng.uniform(5, 15, 100)))
+        for method in covered:
+            found = mean_interval(one, method=method)
+            covered[method] += found.low <= 0.02 * 100 + 0.98 * 10 <= found.high
+            if method in widths and one.errors[-1] == 100:
+                widths[method].append(found.high - found.low)
+        seen = one.errors[-1] == 100
+        assert mean_interval(one).method == ("mixture" if seen else "bootstrap-t")
+    assert covered["mixture"] / 150 >= 0.95 - 2.5 * 0.018
+    # One sample in eight sees none of them, and then nothing narrow can hold the mean.
+    assert covered["bootstrap_t"] / 150 < 0.92
+    assert covered["auto"] / 150 < 0.92
+    assert np.mean(widths["mixture"]) < 0.75 * np.mean(widths["bootstrap_t"])
+
+
+def test_the_mixture_of_weighted_networks_covers():
+    rng = np.random.default_rng(12)
+    covered = 0
+    for _ in range(150):
+        # Diverged networks are drawn half as often as the space has them, so weigh twice as much.
+        diverged = rng.random(120) < 0.05
+        errors = np.where(diverged, 100.0, rng.uniform(5, 15, 120))
+        found = mean_interval(edf("a", errors, np.where(diverged, 2.0, 1.0)), method="mixture")
+        share = 2 * 0.05 / (2 * 0.05 + 0.95)
+        covered += found.low <= share * 100 + (1 - share) * 10 <= found.high
+    assert covered / 150 >= 0.95 - 2.5 * 0.018
+
+
+def test_without_diverged_networks_the_mixture_allows_for_unseen_ones():
+    one = edf("a", np.random.default_rng(13).uniform(5, 15, 100))
+    plain, wide = mean_interval(one), mean_interval(one, method="mixture")
+    assert wide.low == pytest.approx(plain.low)
+    # None of 100: up to 1 - 0.025^(1/100) = 3.6% may be, each 90 points above the mean.
+    most = 1 - 0.025**0.01
+    reach = np.hypot(plain.high - one.mean, most * (100 - one.mean))
+    assert wide.high == pytest.approx(one.mean + reach)
 
 
 def test_a_large_sample_has_the_interval_that_the_bootstrap_has(monkeypatch):

@@ -58,14 +58,12 @@ def test_edf_json_has_bands_and_intervals(finished_run, tmp_path, capsys):
     assert "band" not in json.loads(capsys.readouterr().out)["populations"][0]
 
 
-def test_edf_says_that_few_diverged_networks_make_the_mean(make_trial, write_run, tmp_path, capsys):
+def test_edf_takes_the_mean_of_diverged_networks_apart(make_trial, write_run, tmp_path, capsys):
     trials = [make_trial(f"a-{i:03d}", error=10.0 + i) for i in range(11)]
     trials.append(make_trial("a-011", state="diverged", error=100.0, reason="not finite"))
     folder = write_run("run", trials)
     assert run(["edf", str(folder), "--out", str(tmp_path / "e.png")]) == 0
-    captured = capsys.readouterr()
-    assert "a: of error 100 the mean has only 1, so that its interval says too" in captured.err
-    assert "mean by bootstrap-t" in captured.out
+    assert "interval of the mean by mixture" in capsys.readouterr().out
 
 
 def test_edf_normalizes_populations_and_says_what_it_merges(
@@ -96,10 +94,12 @@ def test_edf_of_a_run_with_rungs_draws_the_longest(make_trial, write_run, tmp_pa
     ]
     folder = write_run("run", trials)
     (folder / "population.jsonl").write_text("{}\n" * 6)
-    assert run(["edf", str(folder), "--out", str(tmp_path / "e.png"), "--json"]) == 0
+    arguments = ["edf", str(folder), "--out", str(tmp_path / "e.png"), "--json"]
+    assert run([*arguments, "--rungs", "hajek"]) == 0
     captured = capsys.readouterr()
     assert "recorded so far" not in captured.err
     assert "a: 3 of 6 networks came to an end, at 3 epochs or before" in captured.err
+    assert "probabilities of promotion (hajek)" in captured.err
     one = json.loads(captured.out)["populations"][0]
     assert one["errors"] == [20, 21, 24]
     assert one["weights"] == pytest.approx([0.25, 0.25, 0.5])
@@ -112,6 +112,9 @@ def test_edf_of_a_run_with_rungs_draws_the_longest(make_trial, write_run, tmp_pa
     [
         (["--bins", "3"], "--bins: goes with --normalize"),
         (["--merge-empty"], "--merge-empty: goes with --normalize"),
+        (["--pool", "--normalize", "flops"], "--pool: does not go with --normalize"),
+        (["--pool"], "sweep.yaml: no such file; the run must be one of `anynet sweep`"),
+        (["--rungs", "hajek"], "--rungs: hajek goes with runs with rungs, and none"),
         (["--confidence", "1"], "--confidence: 1.0 must lie between 0 and 1"),
         (["--confidence", "2", "--band", "none"], "--confidence: 2.0 must lie between 0 and 1"),
         (["--normalize", "params", "--bins", "0"], "bins: 0 must be at least 1"),
@@ -176,7 +179,7 @@ def test_what_is_not_a_run_is_refused(tmp_path, capsys):
 def test_the_same_run_twice_is_refused(finished_run, tmp_path, capsys):
     again = f"{finished_run}/../run"
     assert run(["edf", str(finished_run), again, "--out", str(tmp_path / "e.png")]) == 2
-    assert "the same run as" in one_line(capsys)
+    assert "a is given twice" in one_line(capsys)
 
 
 def test_export_of_a_run_writes_its_best_network(finished_run, tmp_path):

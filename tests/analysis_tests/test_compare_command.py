@@ -56,6 +56,28 @@ def test_the_verdict_comes_first_and_in_the_order_given(two_spaces, capsys):
     assert "nothing is called equivalent without --delta" in back
 
 
+def test_a_table_for_a_document_is_all_that_is_printed(two_spaces, capsys):
+    assert run(["compare", str(two_spaces()), "--table", "markdown"]) == 0
+    captured = capsys.readouterr()
+    lines = captured.out.split("\n")
+    assert lines[0].startswith("| statistic | a | b | lower by |")
+    assert lines[2].startswith("| mean |")
+    assert all(line.startswith("|") for line in lines if line)
+    assert captured.err.startswith("a is better than b")
+    words = "--table: latex does not go with --sequential"
+    assert words in refused(capsys, two_spaces("other"), "--sequential", "--table", "latex")
+
+
+def test_baselines_of_a_run_are_no_population(two_spaces, make_trial, capsys):
+    from search.ledger import Ledger
+
+    folder = two_spaces()
+    before = printed(capsys, folder)
+    with Ledger(folder) as ledger:
+        ledger.append(make_trial("nin-000", space="baseline", baseline="nin", error=1.0))
+    assert printed(capsys, folder) == before
+
+
 def test_one_run_of_two_spaces_is_two_populations(two_spaces, capsys):
     folder = two_spaces()
     assert printed(capsys, folder) == printed(capsys, f"{folder}:a", f"{folder}:b")

@@ -121,6 +121,13 @@ def test_a_fresh_sample_decides_and_its_evidence_stands_beside_the_space(
     assert data["start"]["size"] / data["end"]["size"] == pytest.approx(64 / 20)
     assert data["runs"] == [str(first), str(second)]
     assert "accepted as an improvement" in (tmp_path / "space.evidence.md").read_text()
+    evidence, figure = str(tmp_path / "space.evidence.json"), tmp_path / "ladder.svg"
+    assert run(["ladder", evidence, "--out", str(figure), "--json"]) == 0
+    (drawn,) = json.loads(capsys.readouterr().out)["steps"]
+    found = step["comparison"]
+    assert drawn["change"] == pytest.approx(found["value_a"] - found["value_b"])
+    assert (drawn["low"], drawn["high"]) == (-found["high"], -found["low"])
+    assert f"{N} / {N}" in figure.read_text()
 
 
 def test_a_space_that_nobody_suggested_is_decided_too(make_run, tmp_path, capsys):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from analysis.bands import band, quantile_interval
 from analysis.pooling import Sample, pool
 from anynet import DesignSpace, InputError
 from anynet.density import Share, draw_settings, log_density, share
@@ -47,17 +48,8 @@ def sampled(space, n, rng):
 
 def truth(space):
     """The exact mean error of a space, by enumeration."""
-    values = [np.array(list(itertools.product(v, v))) for v in ((1, 2, 3), (8, 16, 24))]
-    pairs = [(d, w) for d in values[0] for w in values[1]]
-    drawn = {
-        "depths": np.array([d for d, _ in pairs]),
-        "widths": np.array([w for _, w in pairs]),
-        "bottleneck_ratios": np.ones((len(pairs), 2)),
-        "group_widths": np.full((len(pairs), 2), 8),
-    }
-    p = np.exp(log_density(space, drawn))
-    assert p.sum() == pytest.approx(1)
-    return float(p @ error_of(drawn))
+    errors, p = enumerated(space)
+    return float(p @ errors)
 
 
 @pytest.mark.parametrize("target", [LARGE, SMALL], ids=lambda space: space.name)
@@ -78,6 +70,53 @@ def test_no_bias_beyond_its_error_and_intervals_that_hold(target):
     assert 0.92 <= covered <= 0.975
     # What pooling is for: 4 in 9 of LARGE are in SMALL.
     assert off.std() < 0.93 * np.std(alone)
+
+
+def enumerated(space):
+    """The errors of all settings of a space, and the probability of each."""
+    values = [np.array(list(itertools.product(v, v))) for v in ((1, 2, 3), (8, 16, 24))]
+    pairs = [(d, w) for d in values[0] for w in values[1]]
+    drawn = {
+        "depths": np.array([d for d, _ in pairs]),
+        "widths": np.array([w for _, w in pairs]),
+        "bottleneck_ratios": np.ones((len(pairs), 2)),
+        "group_widths": np.full((len(pairs), 2), 8),
+    }
+    p = np.exp(log_density(space, drawn))
+    assert p.sum() == pytest.approx(1)
+    return error_of(drawn), p
+
+
+@pytest.mark.parametrize("target", [LARGE, SMALL], ids=lambda space: space.name)
+def test_bands_of_pooled_distributions_hold(target):
+    rng = np.random.default_rng(5)
+    errors, p = enumerated(target)
+    at = np.unique(np.append(errors, np.nextafter(errors, -np.inf)))
+    exact = np.array([p[errors <= e].sum() for e in at])
+    held = dict.fromkeys(("berk_jones", "dkw"), 0)
+    median = 0
+    order = np.argsort(errors)
+    middle = errors[order][np.searchsorted(np.cumsum(p[order]), 0.5)]
+    for _ in range(300):
+        one = pool(target, [sampled(LARGE, 60, rng), sampled(SMALL, 60, rng)]).edf("a")
+        for kind in held:
+            low, high = band(one, 0.9, kind)(at)
+            held[kind] += bool(((low <= exact + 1e-9) & (exact - 1e-9 <= high)).all())
+        interval = quantile_interval(one, 0.5, 0.9)
+        median += interval.low <= middle <= interval.high
+    # A share of 300 has a standard error of 1.7 points; ties make bands hold more often.
+    assert min(*held.values(), median) / 300 >= 0.87
+
+
+def test_shares_that_are_roughly_known_make_the_band_wider():
+    rng = np.random.default_rng(2)
+    one, two = sampled(LARGE, 500, rng), sampled(SMALL, 500, rng)
+    sizes = []
+    for share_of_small in (Share(1000, 1000), Share(10, 40)):
+        found = pool(LARGE, [one, replace_share(two, share_of_small)])
+        sizes.append(found.edf("a").sizes)
+    at = len(sizes[0]) // 2
+    assert sizes[1][at] < 0.7 * sizes[0][at]
 
 
 def test_weights_are_the_densities_over_the_mixture():

@@ -2,9 +2,11 @@ import json
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from anynet import DesignSpace
 from anynet.cli import run
+from search.trial import read_trials
 
 
 @pytest.fixture
@@ -65,16 +67,41 @@ def test_trends_over_runs_and_over_regimes_of_one(regnets, tmp_path, capsys):
     arguments += ["--parameters", "depth,w0"]
     assert run(["ranges", str(large), str(small), *arguments]) == 0
     document = json.loads(capsys.readouterr().out)
-    names = [f"{folder}:regnetx" for folder in (small, large)]
+    names = [str(folder) for folder in (small, large)]
     assert [regime["name"] for regime in document["trends"]["regimes"]] == names
     low, high = document["trends"]["power_laws"]["depth"]["interval"]
     assert low < 0 < high
     assert document["trends"]["transfers"][0]["spearman"] > 0.5
     assert len(document["figures"]) == 3
-    assert len(list(tmp_path.glob("r-*regnetx.svg"))) == 2
+    assert len(list(tmp_path.glob("r-*.svg"))) == 2
     assert run(["ranges", str(small), "--regimes", "2", *arguments]) == 0
     regimes = json.loads(capsys.readouterr().out)["trends"]["regimes"]
     assert [regime["n"] for regime in regimes] == [25, 25]
+
+
+def test_promoted_networks_weigh_by_their_probabilities(regnets, write_run, tmp_path, capsys):
+    cheap = read_trials(regnets("cheap", 40))
+    # All deep networks are promoted; of the others one, which stands for twenty.
+    deep = [trial for trial in cheap if trial.drawn["depth"] > 30]
+    other = next(trial for trial in cheap if trial.drawn["depth"] <= 30)
+    long = [replace(trial, rung=1, epochs=4) for trial in deep]
+    long.append(replace(other, rung=1, epochs=4, promotion_probability=0.05))
+    folder = write_run("run", cheap + long)
+    arguments = ["ranges", str(folder), "--out", str(tmp_path / "r.svg"), "--json"]
+    assert run([*arguments, "--parameters", "depth"]) == 0
+    captured = capsys.readouterr()
+    assert f"{len(long)} of 40 networks came to an end" in captured.err
+    depth = json.loads(captured.out)["populations"][0]["ranges"]["depth"]
+    assert depth["n"] == len(long)
+    assert depth["draws"] == round(len(long) / 4)
+    inside = [
+        1 / trial.promotion_probability
+        for trial in long
+        if depth["low"] <= trial.drawn["depth"] <= depth["high"]
+    ]
+    whole = sum(1 / trial.promotion_probability for trial in long)
+    assert depth["inside"] == pytest.approx(sum(inside) / whole)
+    assert depth["inside"] != pytest.approx(len(inside) / len(long))
 
 
 def test_chosen_parameters(regnets, tmp_path, capsys):

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from analysis.bands import quantile_interval
 from analysis.edf import populations
 from analysis.rungs import Promoted, estimate, from_population, promoted_edf
 from anynet import InputError
@@ -160,3 +161,47 @@ def test_what_was_not_promoted_by_chance_is_refused():
         Promoted("a", np.array([np.nan]), np.ones(1), np.ones(1))
     with pytest.raises(InputError, match="estimator: 'ratio' must be one of"):
         estimate(Promoted("a", np.ones(1), np.ones(1), np.ones(1)), "ratio")
+
+
+@pytest.mark.parametrize("estimator", ["assisted", "hajek", "horvitz_thompson"])
+def test_an_estimate_as_an_edf_has_its_steps_and_sizes(estimator):
+    rng = np.random.default_rng(3)
+    cheap, long = space(0.9, rng)
+    sample = promote(cheap, np.round(long, 1), rng)  # with ties
+    found = estimate(sample, estimator)
+    one = found.edf(sample, failed=2)
+    assert (len(one), one.failed, one.name) == (found.promoted, 2, "a")
+    assert one.weights.sum() == pytest.approx(1)
+    at = np.unique(one.errors)[:-1]
+    assert one(at) == pytest.approx(found(at))
+    assert one.sizes[1:][np.searchsorted(one.errors, at)] == pytest.approx(found.sizes[1:-1])
+    assert one.mean == pytest.approx(found.mean)
+
+
+@pytest.mark.parametrize("estimator", ["assisted", "hajek"])
+def test_intervals_read_off_an_estimate_cover(estimator):
+    rng = np.random.default_rng(8)
+    cheap, long = space(0.95, rng)
+    long = np.minimum(long, np.quantile(long, 0.98))  # none diverged
+    middle = np.quantile(long, 0.5)
+    mean = median = 0
+    for _ in range(200):
+        sample = promote(cheap, long, rng)
+        found = estimate(sample, estimator)
+        interval = found.mean_interval()
+        mean += interval.low <= long.mean() <= interval.high
+        interval = quantile_interval(found.edf(sample), 0.5)
+        median += interval.low <= middle <= interval.high
+    assert mean / 200 >= 0.95 - 3 * 0.0154
+    assert median / 200 >= 0.95 - 2.5 * 0.0154
+
+
+def test_an_estimate_that_is_not_normalized_has_the_mean_of_its_band():
+    rng = np.random.default_rng(4)
+    cheap, long = space(0.9, rng)
+    sample = promote(cheap, long, rng, independent=True)
+    found = estimate(sample, "horvitz_thompson")
+    interval = found.mean_interval()
+    assert interval.method == "band"
+    assert interval.low < long.mean() < interval.high
+    assert estimate(sample, "hajek").mean_interval().method == "Student's t"

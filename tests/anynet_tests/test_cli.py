@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 
 import pytest
 
@@ -89,6 +90,11 @@ def test_every_command_has_help(answer, command):
     text = answer(command, "--help")
     assert f"anynet {command}" in text
     assert "--json" in text
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS.keys() - {"demo"}))
+def test_the_page_of_every_command_has_an_example(answer, command):
+    assert re.search(rf"Examples?:\s+anynet {command}\b", answer(command, "--help"))
 
 
 @pytest.mark.parametrize("command", COMMANDS)

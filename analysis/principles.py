@@ -1,0 +1,277 @@
+"""Do principles exist (assumption 1; d2l, section 8.8.2): constraints that make a space better, or
+smaller and no worse?
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import permutations
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import numpy as np
+
+from analysis.bands import mean_interval, quantile_interval
+from analysis.findings import Finding, Measurement, Verdict, together
+from analysis.pooling import require_alike
+from analysis.runs import read_setting, require_same_training
+from analysis.selection import Selected
+from anynet.density import draw_settings, log_density
+from anynet.errors import InputError
+from anynet.files import decode, parse_yaml, read_text
+from anynet.space import DesignSpace
+
+_MOST = 5000
+"""Networks; that a question takes more is said as that."""
+
+
+class _Comparison(msgspec.Struct, frozen=True):
+    """Of a constrained space with its base; `difference` is positive where the former is better."""
+
+    difference: float
+    low: float
+    high: float
+    n_a: int
+    n_b: int
+
+
+class _Step(msgspec.Struct, frozen=True):
+    base: str
+    space: str
+    words: str
+    comparison: _Comparison
+    outcome: Literal["improvement", "simplification", "refused"]
+
+
+class _Rules(msgspec.Struct, frozen=True):
+    delta: float
+    confidence: float
+
+
+class _End(msgspec.Struct, frozen=True):
+    space: str
+    size: float
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """What is read of a ladder's evidence (version 1); other fields are passed over."""
+
+    version: Literal[1]
+    start: _End
+    end: _End
+    rules: _Rules
+    steps: list[_Step]
+
+
+def read_evidence(path: Path) -> Evidence:
+    """The evidence that `anynet derive` wrote. Raises InputError where it is none."""
+    return decode(parse_yaml(read_text(path), str(path)), Evidence, str(path))
+
+
+_OUTCOMES: dict[str, Verdict] = {
+    "improvement": "holds",
+    "simplification": "holds",
+    "refused": "undecided",
+}
+
+
+def principles(selected: Sequence[Selected], ladders: Sequence[Evidence]) -> Finding:
+    """Assumption 1: constraints that make a space better, or smaller and no worse.
+
+    By ladders, else by each population whose space contains that of another: the differences of
+    their mean and median errors, with intervals from those of both (MOVER, Zou and Donner 2008).
+    """
+    rows: list[Measurement] = []
+    settle: list[str] = []
+    notes: list[str] = []
+    words: list[str] = []
+    for ladder in ladders:
+        kept = [step for step in ladder.steps if step.outcome != "refused"]
+        better = [step for step in kept if step.outcome == "improvement"]
+        smaller = ladder.start.size / max(ladder.end.size, 1)
+        words.append(
+            f"Of {len(ladder.steps)} constraints tried on {ladder.start.space}, {len(better)} made "
+            f"its networks better and {len(kept) - len(better)} made the space smaller without "
+            f"making them worse by {ladder.rules.delta:.3g} points; what is left is 1 setting in "
+            f"{smaller:,.3g}."
+        )
+        rows += [_laddered(step, ladder.rules) for step in ladder.steps]
+    if ladders:
+        verdict: Verdict = "holds" if any(row.verdict == "holds" for row in rows) else "undecided"
+        if all(row.verdict == "does not hold" for row in rows) and rows:
+            verdict = "does not hold"
+        if verdict != "holds":
+            settle.append(
+                "More constraints, or more networks a constraint: none that was tried is accepted."
+            )
+        notes.append("Each interval holds at the ladder's own confidence, so that all of them do.")
+    else:
+        pairs, words = _nested(selected)
+        for large, small in pairs:
+            found = _compared(large, small)
+            rows += found
+            words.append(_compared_words(found, large.name, small.name))
+            if found[0].verdict == "undecided":
+                settle.append(_more_networks(found[0]))
+        verdict = together(rows[::2])
+        if rows:
+            notes.append(
+                "A constrained space against a larger one judges all of its constraints together; "
+                "anynet derive tries them one by one, and writes what --evidence takes. The "
+                "verdict is the mean's; the median stands beside it because a few networks that "
+                "learned nothing can make a mean."
+            )
+        else:
+            words.append("No population is of a space that contains the space of another.")
+            settle = [
+                "Populations of a space and of a constrained one in the same window of cost, or "
+                "the evidence of anynet derive (--evidence)."
+            ]
+    return Finding(
+        1,
+        "General design principles exist",
+        "many networks that follow them are good, so that finding them is worth more than finding "
+        "one network",
+        verdict,
+        tuple(words),
+        tuple(rows),
+        tuple(settle),
+        tuple(notes),
+    )
+
+
+def _laddered(step: _Step, rules: _Rules) -> Measurement:
+    comparison = step.comparison
+    verdict = _OUTCOMES[step.outcome]
+    if step.outcome == "refused" and comparison.high < 0:
+        verdict = "does not hold"
+    return Measurement(
+        f"{step.space} in {step.base}",
+        f"{step.words} ({step.outcome}): mean error lower by",
+        comparison.difference,
+        comparison.low,
+        comparison.high,
+        f"{comparison.n_a} and {comparison.n_b}",
+        verdict,
+        "points",
+        rules.confidence,
+    )
+
+
+def _compared(large: Selected, small: Selected) -> list[Measurement]:
+    """By how much the mean and the median error of the constrained space are lower."""
+    edfs = [one.population.edf() for one in (large, small)]
+    rows = []
+    for what, values, intervals in (
+        ("mean", [edf.mean for edf in edfs], [mean_interval(edf) for edf in edfs]),
+        (
+            "median",
+            [edf.quantile(0.5) for edf in edfs],
+            [quantile_interval(edf, 0.5) for edf in edfs],
+        ),
+    ):
+        difference = values[0] - values[1]
+        below = math.hypot(values[0] - intervals[0].low, intervals[1].high - values[1])
+        above = math.hypot(intervals[0].high - values[0], values[1] - intervals[1].low)
+        verdict: Verdict = "undecided"
+        if difference - below > 0:
+            verdict = "holds"
+        elif difference + above < 0:
+            verdict = "does not hold"
+        rows.append(
+            Measurement(
+                of=f"{small.name} in {large.name}",
+                what=f"{what} error lower by",
+                value=difference,
+                low=difference - below,
+                high=difference + above,
+                n=f"{len(edfs[1])} and {len(edfs[0])}",
+                verdict=verdict,
+                unit="points",
+            )
+        )
+    return rows
+
+
+def _compared_words(rows: Sequence[Measurement], large: str, small: str) -> str:
+    mean, median = rows
+    says = {
+        "holds": f"The constraints of {small} make its networks better than those of {large}",
+        "does not hold": f"The constraints of {small} make its networks worse than those of "
+        f"{large}",
+    }.get(mean.verdict, f"Whether the networks of {small} are better than those of {large} is open")
+    if mean.verdict == "undecided" and median.verdict in ("holds", "does not hold"):
+        side = "lower" if median.verdict == "holds" else "higher"
+        says += f" in the mean; the median is {side}"
+    return f"{says}."
+
+
+def _more_networks(row: Measurement) -> str:
+    reach = (row.high - row.low) / 2
+    if abs(row.value) < reach / 30:
+        return f"{row.of}: they look alike; how many networks would tell them apart is unknown."
+    largest = max(int(n) for n in row.n.split(" and "))
+    needed = largest * (reach / abs(row.value)) ** 2
+    number = f"about {float(f'{needed:.2g}'):,.0f}" if needed < _MOST else f"more than {_MOST:,}"
+    return f"{row.of}: {number} networks of each, if the means are what they look like now."
+
+
+def _nested(selected: Sequence[Selected]) -> tuple[list[tuple[Selected, Selected]], list[str]]:
+    """Pairs (larger, constrained) of populations, and why some that are nested do not compare."""
+    spaces = [_space(one) for one in selected]
+    pairs, reasons = [], []
+    for i, j in permutations(range(len(selected)), 2):
+        if not contains(spaces[i], spaces[j]):
+            continue
+        large, small = selected[i], selected[j]
+        try:
+            if large.run != small.run:
+                require_same_training(read_setting(large.run), read_setting(small.run))
+        except InputError as error:
+            reasons.append(f"{small.name} and {large.name} are not compared: {error}.")
+            continue
+        pairs.append((large, small))
+    return pairs, reasons
+
+
+def _space(one: Selected) -> DesignSpace | None:
+    """The space of a population as its run's sweep.yaml has it; None where there is none."""
+    path = Path(one.run) / "sweep.yaml"
+    if not path.exists():
+        return None
+    data = parse_yaml(read_text(path), str(path))
+    for i, entry in enumerate((data or {}).get("space") or ()):
+        space = decode(entry, DesignSpace, str(path), f"space[{i}]")
+        if space.name == one.space:
+            return space
+    return None
+
+
+def contains(large: DesignSpace | None, small: DesignSpace | None) -> bool:
+    """Whether every network of `small` is one of `large`, which has others too.
+
+    A line's networks are those of stages that obey a rule, so that RegNetX is in AnyNetX; whether
+    their ranges agree is not looked at. Else by 1,000 draws of a fixed seed.
+    """
+    if large is None or small is None:
+        return False
+    if (large.line is None) != (small.line is None):
+        if large.line is not None:
+            return False
+        try:
+            require_alike(msgspec.structs.replace(small, line=None, width=large.width), large)
+        except (InputError, ValueError):
+            return False
+        return True
+    try:
+        require_alike(large, small)
+        drawn = draw_settings(small, 1000, np.random.default_rng(0))
+        back = draw_settings(large, 1000, np.random.default_rng(0))
+        inside = np.isfinite(log_density(large, drawn)).all()
+        whole = np.isfinite(log_density(small, back)).all()
+    except InputError:
+        return False
+    limited = set(small.limits) - set(large.limits)
+    return bool(inside and (not whole or limited) and not set(large.limits) - set(small.limits))
