@@ -9,15 +9,14 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.edf import Floats
 from analysis.factorization import factorization
-from analysis.fidelity import agreement_by_rung, rank_agreement, rank_transfer
-from analysis.findings import Finding, Measurement, Verdict, together
+from analysis.fidelity import Agreement, Transfer, agreement_by_rung, rank_agreement, rank_transfer
+from analysis.findings import ALPHA, Finding, Measurement, Verdict, together
 from analysis.parameters import parameter_table, settings
 from analysis.principles import principles, read_evidence
 from analysis.selection import Selected
@@ -59,7 +58,7 @@ def few_epochs(selected: Sequence[Selected], rng: np.random.Generator) -> Findin
     for one in selected:
         by_rungs = one.population.rungs > 1
         try:
-            found = _rungs(one, rng) if by_rungs else _curves(one, rng)
+            found = (_rungs if by_rungs else _curves)(one, rng, 1 - ALPHA / len(selected))
         except InputError as error:
             words.append(f"{one.name}: {error}.")
             continue
@@ -108,7 +107,7 @@ _OF_CURVES = (
 )
 
 
-def _agreed(one: str, what: str, found: Any) -> list[Measurement]:
+def _agreed(one: str, what: str, found: Agreement, confidence: float) -> list[Measurement]:
     low, high = found.spearman_interval
     verdict: Verdict = "undecided"
     if low >= RANKS_WELL:
@@ -119,7 +118,9 @@ def _agreed(one: str, what: str, found: Any) -> list[Measurement]:
         verdict = "holds in part"
     n = str(found.n)
     return [
-        Measurement(one, f"rho of {what}", found.spearman, low, high, n, verdict),
+        Measurement(
+            one, f"rho of {what}", found.spearman, low, high, n, verdict, confidence=confidence
+        ),
         Measurement(
             of=one,
             what=f"picking by {what} costs",
@@ -129,19 +130,22 @@ def _agreed(one: str, what: str, found: Any) -> list[Measurement]:
             n=n,
             verdict=verdict,
             unit="points",
+            confidence=confidence,
         ),
     ]
 
 
-def _rungs(one: Selected, rng: np.random.Generator) -> list[Measurement]:
+def _rungs(one: Selected, rng: np.random.Generator, confidence: float) -> list[Measurement]:
     epochs = one.trials.groupby("rung")["epochs"].first()
     rows = []
-    for rung, found in agreement_by_rung(one.trials, rng=rng).items():
-        rows += _agreed(one.name, f"{epochs[rung]} of {epochs.iloc[-1]} epochs (rung)", found)
+    for rung, found in agreement_by_rung(one.trials, rng=rng, confidence=confidence).items():
+        rows += _agreed(
+            one.name, f"{epochs[rung]} of {epochs.iloc[-1]} epochs (rung)", found, confidence
+        )
     return rows
 
 
-def _curves(one: Selected, rng: np.random.Generator) -> list[Measurement]:
+def _curves(one: Selected, rng: np.random.Generator, confidence: float) -> list[Measurement]:
     whole = one.population.epochs
     rows = []
     for epoch in sorted({max(1, round(share * whole)) for share in _SHARES} - {whole}):
@@ -149,7 +153,8 @@ def _curves(one: Selected, rng: np.random.Generator) -> list[Measurement]:
         rows += _agreed(
             one.name,
             f"epoch {epoch} of {whole} (curve)",
-            rank_agreement(early, one.errors, rng=rng),
+            rank_agreement(early, one.errors, rng=rng, confidence=confidence),
+            confidence,
         )
     return rows
 
@@ -192,40 +197,38 @@ def transfer(selected: Sequence[Selected]) -> Finding:
     by_space: dict[str, list[Selected]] = {}
     for one in selected:
         by_space.setdefault(one.space, []).append(one)
-    for members in by_space.values():
-        for (small, a), (large, b), factor, of in _regimes(members):
-            if factor < APART:
-                words.append(
-                    f"{of}: its networks are of one size (the larger half has {factor:.2f} times "
-                    "the flops of the smaller), which says nothing of transfer."
-                )
-                continue
-            try:
-                found = rank_transfer(small, a, large, b, relative=True)
-            except InputError as error:
-                words.append(f"{of}: {error}.")
-                continue
-            n = f"{found.n[0]} and {found.n[1]}"
-            verdict = _transferred(found.spearman_interval, found.own_interval, found)
-            rows += [
-                Measurement(
-                    of,
-                    "rho of the smaller ones' effects",
-                    found.spearman,
-                    *found.spearman_interval,
-                    n,
-                    verdict,
-                ),
-                Measurement(
-                    of,
-                    "rho of the larger ones' own, held out",
-                    found.own,
-                    *found.own_interval,
-                    str(found.n[1]),
-                    verdict,
-                ),
-            ]
-            words.append(f"{of}: {_transfer_words(verdict)} ({factor:.1f} times the flops).")
+    pairs = [pair for members in by_space.values() for pair in _regimes(members)]
+    apart = sum(factor >= APART for _, _, factor, _ in pairs)
+    for (small, a), (large, b), factor, of in pairs:
+        if factor < APART:
+            words.append(
+                f"{of}: its networks are of one size (the larger half has {factor:.2f} times "
+                "the flops of the smaller), which says nothing of transfer."
+            )
+            continue
+        confidence = 1 - ALPHA / apart
+        try:
+            found = rank_transfer(small, a, large, b, relative=True, confidence=confidence)
+        except InputError as error:
+            words.append(f"{of}: {error}.")
+            continue
+        verdict = _transferred(found)
+        for what, value, interval, n in (
+            (
+                "rho of the smaller ones' effects",
+                found.spearman,
+                found.spearman_interval,
+                f"{found.n[0]} and {found.n[1]}",
+            ),
+            (
+                "rho of the larger ones' own, held out",
+                found.own,
+                found.own_interval,
+                str(found.n[1]),
+            ),
+        ):
+            rows.append(Measurement(of, what, value, *interval, n, verdict, confidence=confidence))
+        words.append(f"{of}: {_transfer_words(verdict)} ({factor:.1f} times the flops).")
     verdict = together(rows[::2])
     settle = []
     if not rows:
@@ -301,12 +304,13 @@ def _side(one: Selected) -> _Side:
     return {name: table[name].to_numpy() for name in settings(table)}, one.errors
 
 
-def _transferred(interval: Any, own_interval: Any, found: Any) -> Verdict:
-    if own_interval[0] <= 0:  # not even their own effects rank them, so none can
+def _transferred(found: Transfer) -> Verdict:
+    (low, high), own = found.spearman_interval, found.own_interval
+    if own[0] <= 0:  # not even their own effects rank them, so none can
         return "undecided"
-    if interval[0] > 0:
+    if low > 0:
         return "holds" if found.spearman >= RANKS_WELL * found.own else "holds in part"
-    return "does not hold" if interval[1] < RANKS_POORLY * own_interval[0] else "undecided"
+    return "does not hold" if high < RANKS_POORLY * own[0] else "undecided"
 
 
 def _transfer_words(verdict: Verdict) -> str:
@@ -329,7 +333,7 @@ def factorize(selected: Sequence[Selected]) -> Finding:
     notes: list[str] = []
     for one in selected:
         try:
-            found = factorization(*_side(one))
+            found = factorization(*_side(one), confidence=1 - ALPHA / len(selected))
         except InputError as error:
             words.append(f"{one.name}: {error}.")
             continue
@@ -345,7 +349,11 @@ def factorize(selected: Sequence[Selected]) -> Finding:
             ("additive, of what both explain", found.additive, found.additive_interval),
         ):
             low, high = (100 * end for end in ends)
-            rows.append(Measurement(one.name, what, 100 * share, low, high, n, verdict, "%"))
+            rows.append(
+                Measurement(
+                    one.name, what, 100 * share, low, high, n, verdict, "%", found.confidence
+                )
+            )
         words.append(f"{one.name}: {found.statement().split(':')[0]} (p {found.p:.2g}).")
         if one.weights is not None:
             notes.append(f"{one.name}: of the promoted networks, unweighted.")
@@ -353,9 +361,9 @@ def factorize(selected: Sequence[Selected]) -> Finding:
     if rows:
         notes.append(
             f"Holds: at least {100 * RANKS_WELL:g}% of what is explained is additive, over its "
-            "whole interval, and no interaction shows (p 0.05); in part: one shows, and the "
-            "estimate is above that share. Of the ranks of errors, so that no few networks are "
-            "all of the variance."
+            f"whole interval, and no interaction shows (p {ALPHA:g} over the populations); in "
+            "part: one shows, and the estimate is above that share. Of the ranks of errors, so "
+            "that no few networks are all of the variance."
         )
     settle = []
     if verdict in ("undecided", "no data"):

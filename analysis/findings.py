@@ -9,6 +9,10 @@ from typing import Literal
 
 Verdict = Literal["holds", "holds in part", "does not hold", "undecided", "no data"]
 
+ALPHA = 0.05
+"""The chance that any interval of an assumption misses: each holds at 1 - ALPHA over their number
+(Bonferroni), for several populations that are looked at find something by chance."""
+
 
 @dataclass(frozen=True)
 class Measurement:

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from analysis.bands import mean_interval, quantile_interval
-from analysis.findings import Finding, Measurement, Verdict, together
+from analysis.findings import ALPHA, Finding, Measurement, Verdict
 from analysis.pooling import require_alike
 from analysis.runs import read_setting, require_same_training
 from analysis.selection import Selected
@@ -99,9 +99,7 @@ def principles(selected: Sequence[Selected], ladders: Sequence[Evidence]) -> Fin
         )
         rows += [_laddered(step, ladder.rules) for step in ladder.steps]
     if ladders:
-        verdict: Verdict = "holds" if any(row.verdict == "holds" for row in rows) else "undecided"
-        if all(row.verdict == "does not hold" for row in rows) and rows:
-            verdict = "does not hold"
+        verdict = _exist(rows)
         if verdict != "holds":
             settle.append(
                 "More constraints, or more networks a constraint: none that was tried is accepted."
@@ -110,16 +108,17 @@ def principles(selected: Sequence[Selected], ladders: Sequence[Evidence]) -> Fin
     else:
         pairs, words = _nested(selected)
         for large, small in pairs:
-            found = _compared(large, small)
+            found = _compared(large, small, 1 - ALPHA / len(pairs))
             rows += found
             words.append(_compared_words(found, large.name, small.name))
             if found[0].verdict == "undecided":
                 settle.append(_more_networks(found[0]))
-        verdict = together(rows[::2])
+        verdict = _exist(rows[::2])
         if rows:
             notes.append(
                 "A constrained space against a larger one judges all of its constraints together; "
                 "anynet derive tries them one by one, and writes what --evidence takes. The "
+                "intervals of all means hold together at 95%, and so do those of all medians. The "
                 "verdict is the mean's; the median stands beside it because a few networks that "
                 "learned nothing can make a mean."
             )
@@ -142,6 +141,16 @@ def principles(selected: Sequence[Selected], ladders: Sequence[Evidence]) -> Fin
     )
 
 
+def _exist(rows: Sequence[Measurement]) -> Verdict:
+    """Principles exist if one constraint is one; that some are none says nothing."""
+    verdicts = {row.verdict for row in rows}
+    if "holds" in verdicts:
+        return "holds"
+    if not verdicts:
+        return "no data"
+    return "does not hold" if verdicts == {"does not hold"} else "undecided"
+
+
 def _laddered(step: _Step, rules: _Rules) -> Measurement:
     comparison = step.comparison
     verdict = _OUTCOMES[step.outcome]
@@ -160,16 +169,16 @@ def _laddered(step: _Step, rules: _Rules) -> Measurement:
     )
 
 
-def _compared(large: Selected, small: Selected) -> list[Measurement]:
+def _compared(large: Selected, small: Selected, confidence: float) -> list[Measurement]:
     """By how much the mean and the median error of the constrained space are lower."""
     edfs = [one.population.edf() for one in (large, small)]
     rows = []
     for what, values, intervals in (
-        ("mean", [edf.mean for edf in edfs], [mean_interval(edf) for edf in edfs]),
+        ("mean", [edf.mean for edf in edfs], [mean_interval(edf, confidence) for edf in edfs]),
         (
             "median",
             [edf.quantile(0.5) for edf in edfs],
-            [quantile_interval(edf, 0.5) for edf in edfs],
+            [quantile_interval(edf, 0.5, confidence) for edf in edfs],
         ),
     ):
         difference = values[0] - values[1]
@@ -190,6 +199,7 @@ def _compared(large: Selected, small: Selected) -> list[Measurement]:
                 n=f"{len(edfs[1])} and {len(edfs[0])}",
                 verdict=verdict,
                 unit="points",
+                confidence=confidence,
             )
         )
     return rows
@@ -219,12 +229,19 @@ def _more_networks(row: Measurement) -> str:
 
 
 def _nested(selected: Sequence[Selected]) -> tuple[list[tuple[Selected, Selected]], list[str]]:
-    """Pairs (larger, constrained) of populations, and why some that are nested do not compare."""
+    """Pairs (larger, constrained) of populations, and why some that are nested do not compare.
+
+    Of a chain of spaces, each with the next, and the largest with the smallest.
+    """
     spaces = [_space(one) for one in selected]
+    every = range(len(selected))
+    nested = {(i, j) for i, j in permutations(every, 2) if contains(spaces[i], spaces[j])}
+    larger, smaller = {i for i, _ in nested}, {j for _, j in nested}
     pairs, reasons = [], []
-    for i, j in permutations(range(len(selected)), 2):
-        if not contains(spaces[i], spaces[j]):
-            continue
+    for i, j in sorted(nested):
+        between = any((i, k) in nested and (k, j) in nested for k in every)
+        if between and (i in smaller or j in larger):
+            continue  # of a chain its steps, and all of it
         large, small = selected[i], selected[j]
         try:
             if large.run != small.run:

@@ -103,6 +103,20 @@ def test_what_the_data_cannot_say_is_said_with_what_would_settle_it(sweep):
     assert "--evidence" in alone.settle[0]
 
 
+def test_noise_decides_nothing_more_often_than_it_may(sweep):
+    middle = replace(SMALL, name="middle")
+    small = replace(middle, name="small", width=(8.0, 16.0, 24.0))
+    spaces, decided = [LARGE, middle, small], 0
+    for seed in range(20):
+        folder = sweep(f"run{seed}", spaces, lambda _: 20.0, n=25, noise=2, seed=seed)
+        found = principles(populations(folder), [])
+        assert len(found.measurements) == 6  # large and middle, middle and small, and the ends
+        assert found.measurements[0].confidence == pytest.approx(1 - 0.05 / 3)
+        decided += any(row.verdict != "undecided" for row in found.measurements[::2])
+    # Of 20 at 5%, 1 is to be expected; 5 or more come about with a chance of 0.3%.
+    assert decided < 5
+
+
 def test_which_space_contains_which():
     anynet, regnet = DesignSpace.named("anynetx_a"), DesignSpace.named("regnetx")
     assert contains(anynet, regnet)
