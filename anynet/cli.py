@@ -163,3 +163,7 @@ def _version() -> str:
         return version("anynet-nas")
     except PackageNotFoundError:
         return "unknown (run from source, not installed)"
+
+
+if __name__ == "__main__":
+    main()

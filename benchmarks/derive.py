@@ -3,9 +3,10 @@
 Errors are computed from the network: widths that grow by less than 1.5 doublings from stage to
 stage cost points, depths that do not double, and distance from a quantized line; sharing
 bottleneck ratios and group widths changes nothing. So constant widths, too, are worse than growing
-ones by more than what counts as equal. A decoy, ratios that do not increase, is planted to harm. One training adds noise
-of one point. Each seed climbs from fresh samples with the tool's own numbers of networks, and puts
-the decoy before a decision, whether or not it was suggested. Once more with the truth reversed.
+ones by more than what counts as equal. A decoy, ratios that do not increase, is planted to harm.
+One training adds noise of one point. Each seed climbs from fresh samples with the tool's own
+numbers of networks, and puts the decoy before a decision, whether or not it was suggested. Once
+more with the truth reversed.
 
     python benchmarks/derive.py [--quick]
 """
