@@ -4,7 +4,6 @@ smaller and no worse?
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import permutations
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from analysis.bands import mean_interval, quantile_interval
+from analysis.comparison import compare
 from analysis.findings import ALPHA, Finding, Measurement, Verdict
 from analysis.pooling import require_alike
 from analysis.runs import read_setting, require_same_training
@@ -81,7 +80,7 @@ def principles(selected: Sequence[Selected], ladders: Sequence[Evidence]) -> Fin
     """Assumption 1: constraints that make a space better, or smaller and no worse.
 
     By ladders, else by each population whose space contains that of another: the differences of
-    their mean and median errors, with intervals from those of both (MOVER, Zou and Donner 2008).
+    their mean and median errors, as `compare` has them.
     """
     rows: list[Measurement] = []
     settle: list[str] = []
@@ -173,31 +172,25 @@ def _compared(large: Selected, small: Selected, confidence: float) -> list[Measu
     """By how much the mean and the median error of the constrained space are lower."""
     edfs = [one.population.edf() for one in (large, small)]
     rows = []
-    for what, values, intervals in (
-        ("mean", [edf.mean for edf in edfs], [mean_interval(edf, confidence) for edf in edfs]),
-        (
-            "median",
-            [edf.quantile(0.5) for edf in edfs],
-            [quantile_interval(edf, 0.5, confidence) for edf in edfs],
-        ),
-    ):
-        difference = values[0] - values[1]
-        below = math.hypot(values[0] - intervals[0].low, intervals[1].high - values[1])
-        above = math.hypot(intervals[0].high - values[0], values[1] - intervals[1].low)
-        verdict: Verdict = "undecided"
-        if difference - below > 0:
-            verdict = "holds"
-        elif difference + above < 0:
-            verdict = "does not hold"
+    for what in ("mean", "median"):
+        found = compare(
+            edfs[1].errors,
+            edfs[0].errors,
+            statistic=what,
+            confidence=confidence,
+            weights_a=edfs[1].weights,
+            weights_b=edfs[0].weights,
+        )
+        verdicts: dict[str, Verdict] = {"better": "holds", "worse": "does not hold"}
         rows.append(
             Measurement(
                 of=f"{small.name} in {large.name}",
                 what=f"{what} error lower by",
-                value=difference,
-                low=difference - below,
-                high=difference + above,
-                n=f"{len(edfs[1])} and {len(edfs[0])}",
-                verdict=verdict,
+                value=found.difference,
+                low=found.low,
+                high=found.high,
+                n=f"{found.n_a} and {found.n_b}",
+                verdict=verdicts.get(found.verdict, "undecided"),
                 unit="points",
                 confidence=confidence,
             )

@@ -87,7 +87,7 @@ def study(seed: int, sign: int) -> tuple[Ladder, bool, str, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
-    seeds = 2 if parser.parse_args().quick else 100
+    seeds = 1 if parser.parse_args().quick else 100
     detail: dict[str, dict[str, object]] = {}
     solved_in_all = []
     for sign, truth in ((1, "as the papers have it"), (-1, "reversed")):
