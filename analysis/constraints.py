@@ -220,11 +220,10 @@ def _of_stages(observed: Observed) -> Iterator[Candidate]:
             smaller = _with(space, f"{parameter}_{rule}", Constraint(parameter, rule))  # type: ignore[arg-type]
             if smaller is None or smaller.size == space.size:
                 continue
-            words = f"{parameter.replace('_', ' ')} {rule.replace('_', ' ')}"
             yield Candidate(
                 f"{parameter}_{rule}",
                 "shared" if rule == "shared" else "order",
-                words + (" by all stages" if rule == "shared" else " from stage to stage"),
+                f"{parameter.replace('_', ' ')} {rule.replace('_', '-')}",
                 smaller,
                 np.where(np.abs(distance) < 1e-12, 0.0, distance),
                 space.size / smaller.size,

@@ -152,8 +152,6 @@ def test_the_evidence_holds_every_number_and_says_it_in_words(ladder):
     assert first["screening"]["effect"] == step.screening.effect
     words = ladder_words(ladder)
     assert f"{len(ladder.accepted)} of {len(ladder.steps)} constraints" in words[0]
-    assert words[1].startswith(
-        "Width non decreasing from stage to stage: accepted as an improvement."
-    )
+    assert words[1].startswith("Width non-decreasing: accepted as an improvement.")
     assert f"a change of {-step.comparison.difference:+.2f} points" in words[1]
     assert f"{step.comparison.n_a} networks drawn afresh" in words[1]
