@@ -112,9 +112,9 @@ def _compare_whole(
         for which in _statistics(str(chosen), a, b)
     ]
     first = rows[0]
-    samples = [sample(one.name, one.errors, one.weights) for one in both]
-    ks = ks_test(*samples, np.random.default_rng(0))
-    order = dominance(*samples, confidence)
+    sample_a, sample_b = (sample(one.name, one.errors, one.weights) for one in both)
+    ks = ks_test(sample_a, sample_b, np.random.default_rng(0))
+    order = dominance(sample_a, sample_b, confidence)
     *adjusted, ks_adjusted = adjust([*(row.p_value for row in rows), ks.p_value]).tolist()
     more = more_networks(first, POWER)
     if json:
