@@ -11,14 +11,12 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
-import numpy as np
 
 from analysis.bands import mean_interval, quantile_interval
 from analysis.findings import ALPHA, Finding, Measurement, Verdict
-from analysis.pooling import require_alike
+from analysis.pooling import contains
 from analysis.runs import read_setting, require_same_training
 from analysis.selection import Selected
-from anynet.density import draw_settings, log_density
 from anynet.errors import InputError
 from anynet.files import decode, parse_yaml, read_text
 from anynet.space import DesignSpace
@@ -235,7 +233,7 @@ def _nested(selected: Sequence[Selected]) -> tuple[list[tuple[Selected, Selected
     """
     spaces = [_space(one) for one in selected]
     every = range(len(selected))
-    nested = {(i, j) for i, j in permutations(every, 2) if contains(spaces[i], spaces[j])}
+    nested = {(i, j) for i, j in permutations(every, 2) if _contains(spaces[i], spaces[j])}
     larger, smaller = {i for i, _ in nested}, {j for _, j in nested}
     pairs, reasons = [], []
     for i, j in sorted(nested):
@@ -266,29 +264,5 @@ def _space(one: Selected) -> DesignSpace | None:
     return None
 
 
-def contains(large: DesignSpace | None, small: DesignSpace | None) -> bool:
-    """Whether every network of `small` is one of `large`, which has others too.
-
-    A line's networks are those of stages that obey a rule, so that RegNetX is in AnyNetX; whether
-    their ranges agree is not looked at. Else by 1,000 draws of a fixed seed.
-    """
-    if large is None or small is None:
-        return False
-    if (large.line is None) != (small.line is None):
-        if large.line is not None:
-            return False
-        try:
-            require_alike(msgspec.structs.replace(small, line=None, width=large.width), large)
-        except (InputError, ValueError):
-            return False
-        return True
-    try:
-        require_alike(large, small)
-        drawn = draw_settings(small, 1000, np.random.default_rng(0))
-        back = draw_settings(large, 1000, np.random.default_rng(0))
-        inside = np.isfinite(log_density(large, drawn)).all()
-        whole = np.isfinite(log_density(small, back)).all()
-    except InputError:
-        return False
-    limited = set(small.limits) - set(large.limits)
-    return bool(inside and (not whole or limited) and not set(large.limits) - set(small.limits))
+def _contains(large: DesignSpace | None, small: DesignSpace | None) -> bool:
+    return large is not None and small is not None and contains(large, small)

@@ -9,7 +9,8 @@ from msgspec.structs import replace
 
 from analysis.assumptions import curve_at, factorize, few_epochs, transfer
 from analysis.findings import code, escape, html, together
-from analysis.principles import contains, principles, read_evidence
+from analysis.pooling import contains
+from analysis.principles import principles, read_evidence
 from analysis.selection import select
 from anynet import DesignSpace, InputError
 from anynet.cli import run
