@@ -8,11 +8,9 @@ import math
 from collections.abc import Sequence
 from itertools import permutations
 from pathlib import Path
-from typing import Literal
-
-import msgspec
 
 from analysis.bands import mean_interval, quantile_interval
+from analysis.evidence import DecidedBy, Evidence, Tried
 from analysis.findings import ALPHA, Finding, Measurement, Verdict
 from analysis.pooling import contains
 from analysis.runs import read_setting, require_same_training
@@ -23,49 +21,6 @@ from anynet.space import DesignSpace
 
 _MOST = 5000
 """Networks; that a question takes more is said as that."""
-
-
-class _Comparison(msgspec.Struct, frozen=True):
-    """Of a constrained space with its base; `difference` is positive where the former is better."""
-
-    difference: float
-    low: float
-    high: float
-    n_a: int
-    n_b: int
-
-
-class _Step(msgspec.Struct, frozen=True):
-    base: str
-    space: str
-    words: str
-    comparison: _Comparison
-    outcome: Literal["improvement", "simplification", "refused"]
-
-
-class _Rules(msgspec.Struct, frozen=True):
-    delta: float
-    confidence: float
-
-
-class _End(msgspec.Struct, frozen=True):
-    space: str
-    size: float
-
-
-class Evidence(msgspec.Struct, frozen=True):
-    """What is read of a ladder's evidence (version 1); other fields are passed over."""
-
-    version: Literal[1]
-    start: _End
-    end: _End
-    rules: _Rules
-    steps: list[_Step]
-
-
-def read_evidence(path: Path) -> Evidence:
-    """The evidence that `anynet derive` wrote. Raises InputError where it is none."""
-    return decode(parse_yaml(read_text(path), str(path)), Evidence, str(path))
 
 
 _OUTCOMES: dict[str, Verdict] = {
@@ -149,7 +104,7 @@ def _exist(rows: Sequence[Measurement]) -> Verdict:
     return "does not hold" if verdicts == {"does not hold"} else "undecided"
 
 
-def _laddered(step: _Step, rules: _Rules) -> Measurement:
+def _laddered(step: Tried, rules: DecidedBy) -> Measurement:
     comparison = step.comparison
     verdict = _OUTCOMES[step.outcome]
     if step.outcome == "refused" and comparison.high < 0:

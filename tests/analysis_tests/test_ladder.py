@@ -105,16 +105,14 @@ def test_a_harmful_constraint_is_refused_though_its_own_sample_suggests_it():
 
 def test_equal_spaces_are_recognized_with_the_power_asked_for():
     rng = np.random.default_rng(4)
-    rules = Rules(delta=1.0, power=0.8, most=2)
+    rules = Rules(delta=2.0, power=0.8, decisions=4, most=2)
     drawn = SPACE.sample(400, rng, resolution=8, unique=False)
     pilot = observe(drawn, 30 + rng.normal(0, 3, 400))
     n = rules.networks(pilot)
+    drawn = SPACE.sample(n, rng, resolution=8, unique=False)  # of which errors know nothing here
     outcomes = []
     for _ in range(150):
-        one, other = (
-            observe(SPACE.sample(n, rng, resolution=8, unique=False), 30 + rng.normal(0, 3, n))
-            for _ in range(2)
-        )
+        one, other = (observe(drawn, 30 + rng.normal(0, 3, n)) for _ in range(2))
         outcomes.append(decide(one, other, rules)[1])
     assert outcomes.count("simplification") / 150 > 0.8 - 3 * 0.033
 
