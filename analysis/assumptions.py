@@ -14,11 +14,12 @@ import numpy as np
 import pandas as pd
 
 from analysis.edf import Floats
+from analysis.evidence import read_evidence
 from analysis.factorization import factorization
 from analysis.fidelity import Agreement, Transfer, agreement_by_rung, rank_agreement, rank_transfer
 from analysis.findings import ALPHA, Finding, Measurement, Verdict, together
 from analysis.parameters import parameter_table, settings
-from analysis.principles import principles, read_evidence
+from analysis.principles import principles
 from analysis.selection import Selected
 from analysis.trends import flops_regimes, short
 from anynet.errors import InputError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from anynet.errors import InputError
-from anynet.terminal import Whole, print_json
+from anynet.terminal import Whole, print_json, print_notes
 
 
 def assumptions(
@@ -54,8 +53,7 @@ def assumptions(
     if out is not None and out.suffix.lower() not in (".md", ".html"):
         raise InputError(f"--out: {out}: must end in .md or .html")
     selection = select(runs)
-    for note in selection.notes:
-        print(f"anynet: {note}", file=sys.stderr)
+    print_notes(selection.notes)
     findings = assess(selection.populations, evidence, rng=np.random.default_rng(seed))
     populations = []
     for one in selection.populations:

@@ -16,7 +16,7 @@ from cyclopts import Parameter
 from analysis import comparison
 from analysis.comparison import Comparison, Statistic, parse_statistic, sample
 from analysis.dominance import Order, dominance, ks_test
-from analysis.edf import EDF, edfs_by_population
+from analysis.edf import EDF, Population, populations
 from analysis.intervals import Floats
 from analysis.multiplicity import adjust
 from analysis.power import more_networks
@@ -31,7 +31,7 @@ POWER = 0.8
 
 
 def compare(
-    *populations: Annotated[str, Parameter(name="RUN[:SPACE]")],
+    *runs: Annotated[str, Parameter(name="RUN[:SPACE]")],
     statistic: str = "mean",
     delta: float | None = None,
     confidence: float = 0.95,
@@ -43,14 +43,15 @@ def compare(
 
     Equivalent: the whole interval of the difference lies within +-DELTA. Else better or worse: it
     leaves out 0. Else undecided. Diverged networks count with error 100; failed ones are left
-    out. The sentence is about the statistic given; the other lines of the table are for looking
-    around, with p values adjusted (Holm) for there being several.
+    out; promoted ones count by how probable that was. The sentence is about the statistic given;
+    the other lines of the table are for looking around, with p values adjusted (Holm) for there
+    being several.
 
     Example: anynet compare runs/fashion:anynetx_a runs/fashion:regnetx --delta 0.5
 
     Parameters
     ----------
-    populations
+    runs
         Two populations; or one run of two spaces.
     statistic
         mean, median, quantile:SHARE, area:LIMIT (mean error cut at LIMIT percent), or best_of:M
@@ -68,13 +69,20 @@ def compare(
         Print one JSON document.
     """
     chosen = parse_statistic(statistic)
-    frames = _populations(populations)
-    both = edfs_by_population(pd.concat(frames))
-    _check(frames, both)
+    frames = _frames(runs)
+    found = populations(pd.concat(frames))
+    both = [population.edf() for population in found]
+    _check(found, both)
     _say_other_images(frames)
     if sequential and table is not None:
         raise InputError(f"--table: {table} does not go with --sequential, which prints none")
     if sequential:
+        for population in found:
+            if population.rungs > 1:
+                raise InputError(
+                    f"--sequential: {population.name}: was trained in rungs, and promotion is not "
+                    "in the order in which networks were drawn"
+                )
         _compare_so_far(frames, both, chosen, delta, confidence, json)
     else:
         for frame in frames:
@@ -92,12 +100,21 @@ def _compare_whole(
 ) -> None:
     a, b = (one.errors for one in both)
     rows = [
-        comparison.compare(a, b, statistic=which, delta=delta, confidence=confidence)
+        comparison.compare(
+            a,
+            b,
+            statistic=which,
+            delta=delta,
+            confidence=confidence,
+            weights_a=both[0].weights,
+            weights_b=both[1].weights,
+        )
         for which in _statistics(str(chosen), a, b)
     ]
     first = rows[0]
-    ks = ks_test(sample("a", a), sample("b", b), np.random.default_rng(0))
-    order = dominance(sample("a", a), sample("b", b), confidence)
+    sample_a, sample_b = (sample(one.name, one.errors, one.weights) for one in both)
+    ks = ks_test(sample_a, sample_b, np.random.default_rng(0))
+    order = dominance(sample_a, sample_b, confidence)
     *adjusted, ks_adjusted = adjust([*(row.p_value for row in rows), ks.p_value]).tolist()
     more = more_networks(first, POWER)
     if json:
@@ -193,7 +210,7 @@ def _compare_so_far(
             print(f"{name}: {later} networks wait for one that was drawn before them")
 
 
-def _populations(arguments: tuple[str, ...]) -> list[pd.DataFrame]:
+def _frames(arguments: tuple[str, ...]) -> list[pd.DataFrame]:
     """The trials of two populations. Raises InputError where they are not two."""
     wanted = [split(argument) for argument in arguments]
     whole = len({os.path.realpath(run) for run, _ in wanted}) == 1
@@ -233,14 +250,12 @@ def _populations(arguments: tuple[str, ...]) -> list[pd.DataFrame]:
     return found
 
 
-def _check(frames: Sequence[pd.DataFrame], both: Sequence[EDF]) -> None:
+def _check(found: Sequence[Population], both: Sequence[EDF]) -> None:
     """Raises InputError where the two are no populations of one kind."""
-    for frame, one in zip(frames, both, strict=True):
-        if frame["adaptive"].any():
-            raise InputError(f"{one.name}: an optimizer chose its networks: no population")
+    for one in both:
         if len(one) < 2:
             raise InputError(f"{one.name}: 1 network with an error; a population has at least 2")
-    lengths = [frame["epochs"].iloc[0] for frame in frames]
+    lengths = [population.epochs for population in found]
     if lengths[0] != lengths[1]:
         raise InputError(
             f"{both[0].name}, {both[1].name}: trained for {lengths[0]} and {lengths[1]} epochs; "
@@ -273,9 +288,10 @@ def _say_going(frame: pd.DataFrame) -> None:
     """Say on standard error that a population is not whole yet."""
     run, space = str(frame.iloc[0]["run"]), str(frame.iloc[0]["space"])
     planned = len(planned_names(run).get(space, []))
-    if len(frame) < planned:
+    ended = frame["trial"].nunique()
+    if ended < planned:
         print(
-            f"anynet: {run}: {space}: {len(frame)} of {planned} networks have ended, fast ones "
+            f"anynet: {run}: {space}: {ended} of {planned} networks have ended, fast ones "
             "first; --sequential takes them in order",
             file=sys.stderr,
         )

@@ -73,6 +73,15 @@ class Observed:
         """The weights (n,), equal ones where none are given."""
         return np.ones(len(self)) if self.weights is None else self.weights
 
+    @property
+    def deviation(self) -> float:
+        """Estimated standard deviation of the errors over the space, in points."""
+        if np.ptp(self.errors) == 0:  # without what rounding leaves
+            return 0.0
+        mean = np.average(self.errors, weights=self.weights)
+        variance = float(np.average((self.errors - mean) ** 2, weights=self.weights))
+        return math.sqrt(variance * len(self) / (len(self) - 1))
+
     def setting(self, parameter: str) -> Floats:
         """The drawn values of a setting: (n, stages), or (n, 1) of a space with a line."""
         name = parameter if self.space.line is not None else PLURAL[parameter]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from anynet.terminal import TableFormat, print_json, print_line, print_table
+from anynet.terminal import TableFormat, print_json, print_line, print_notes, print_table
 
 
 def curves(
@@ -45,9 +44,7 @@ def curves(
 
     require_format(out)
     selection = select(runs, networks=False)
-    for note in (*selection.notes, *(p.population.note for p in selection.populations)):
-        if note:
-            print(f"anynet: {note}", file=sys.stderr)
+    print_notes([*selection.notes, *(p.population.note for p in selection.populations)])
     found = [training_curves(one) for one in selection.populations]
     save_curves(found, out, title)
     if json:

@@ -18,12 +18,13 @@ from analysis.constraints import ENOUGH, Candidate, Kind, Observed
 from analysis.edf import populations
 from analysis.evidence import ladder_data, ladder_words
 from analysis.ladder import DECISIONS, Ladder, Rules, climb
-from analysis.pooling import same_draws
-from analysis.results import load_runs
+from analysis.pooling import contains, same_draws
+from analysis.results import drawn_before, load_runs
 from analysis.runs import Setting, read_setting, require_same_training
-from anynet.density import draw_settings, log_density
+from anynet.density import log_density
 from anynet.errors import InputError
 from anynet.files import to_json, to_yaml, write_text
+from anynet.limits import holds
 from anynet.space import DesignSpace
 from anynet.terminal import Whole, print_json, print_table
 
@@ -83,7 +84,7 @@ def derive(
     samples = _samples(runs, settings)
     first = _start(samples, start)
     if delta is None:
-        delta = float(first.errors.std(ddof=1)) / 3
+        delta = first.deviation / 3
         if not delta > 0:
             raise InputError(f"--delta: give it; all errors of {first.space.name} are the same")
     rules = Rules(delta=delta, alpha=alpha, decisions=decisions, power=power)
@@ -118,22 +119,39 @@ def derive(
 
 
 def _samples(runs: Sequence[Path], settings: Sequence[Setting]) -> list[Observed]:
-    """A sample a space: populations of equal spaces, in whatever runs, are one."""
+    """A sample a space: populations of equal spaces, in whatever runs, are one.
+
+    What two runs both drew from one seed counts once, and is said.
+    """
     frame = load_runs(runs)
     frame = frame[frame["baseline"].isna()]
     found: list[Observed] = []
+    trained: set[tuple[str, int, str]] = set()
     for setting, run in zip(settings, runs, strict=True):
         part = frame[frame["run"] == str(run)]
         for name, rows in part.groupby("space", sort=False):
             space = setting.spaces.get(str(name))
             if space is None:
                 raise InputError(f"{run}: space {name!r} is not in its sweep.yaml")
+            repeated = drawn_before(rows, trained)
+            if repeated.any():
+                count = rows["trial"][repeated].nunique()
+                print(
+                    f"anynet: {run}: {space.name}: {count} networks are those of another run, "
+                    "drawn from the same seed: they count once",
+                    file=sys.stderr,
+                )
+                rows = rows[~repeated]
+            if rows.empty:
+                continue
             observed = _observed(space, rows, str(run))
             known = next((i for i, s in enumerate(found) if same_draws(s.space, space)), None)
             if known is None:
                 found.append(observed)
             else:
                 found[known] = _joined(found[known], observed)
+    if not found:
+        raise InputError(f"{runs[0]}: no trial of a space has ended yet")
     return found
 
 
@@ -188,26 +206,21 @@ def _start(samples: Sequence[Observed], name: str | None) -> Observed:
 def _as_candidate(observed: Observed, other: DesignSpace) -> Candidate | None:
     """A space of the runs as a candidate of another, if it is a smaller one of the same kind."""
     space = observed.space
-    if same_draws(space, other) or other.size >= space.size:
+    if other.size > space.size or not contains(space, other):
         return None
-    alike = ("block", "strides", "stem", "head", "norm", "activation", "shortcut")
-    if any(getattr(space, field) != getattr(other, field) for field in alike):
-        return None
-    if space.line is None and other.line is not None:
-        distance, words = observed.e_fit, f"the quantized lines of {other.name}"
-    elif (space.line is None) == (other.line is None):
-        inner = draw_settings(other, 1000, np.random.default_rng(0))  # a check, no result
-        try:
-            if not np.isfinite(log_density(space, inner)).all():
-                return None
-            inside = np.isfinite(log_density(other, observed.drawn))
-        except InputError:  # of other settings
-            return None
-        distance, words = np.where(inside, 0.0, 1.0), f"the constraints of {other.name}"
-    else:
-        return None
-    kind: Kind = "line" if space.line is None and other.line is not None else "order"
+    kind: Kind = "order"
     shrinkage = space.size / other.size
+    if space.line is None and other.line is not None:
+        kind, words, distance = "line", f"the quantized lines of {other.name}", observed.e_fit
+    else:
+        words = f"the constraints of {other.name}"
+        inside = np.isfinite(log_density(other, observed.drawn))
+        costs = {**observed.costs, "depth": observed.depths.sum(axis=1)}
+        for limit in set(other.limits) - set(space.limits):
+            inside &= holds(limit, costs)
+        distance = np.where(inside, 0.0, 1.0)
+        if shrinkage == 1:  # limits alone, which no number of settings tells of
+            kind, shrinkage = "limit", len(observed) / max(int(inside.sum()), 1)
     return Candidate(f"space:{other.name}", kind, words, other, distance, shrinkage)
 
 
@@ -223,7 +236,7 @@ def _write_confirmation(path: Path, ladder: Ladder, settings: Sequence[Setting])
     Of its space, and of the one before where that has too few networks.
     """
     undecided = [step for step in ladder.steps if step.undecided and step.base is ladder.end.space]
-    needed = max(ladder.rules.networks(ladder.end), ENOUGH)
+    needed = ladder.rules.networks(ladder.end)
     short = needed - len(ladder.end)
     if ladder.waiting:
         candidate, _ = ladder.waiting[0]

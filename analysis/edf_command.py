@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from cyclopts import Parameter
 
 from anynet.errors import InputError
-from anynet.terminal import TableFormat, Whole, print_json, print_line, print_table
+from anynet.terminal import TableFormat, Whole, print_json, print_line, print_notes, print_table
 
 if TYPE_CHECKING:
     from analysis.bands import Band
@@ -109,8 +108,7 @@ def edf(
                 f"{curve.edf.name}: of error 100 the mean has only {few}, so that its interval "
                 "says too little; the median's holds"
             )
-    for note in notes:
-        print(f"anynet: {note}", file=sys.stderr)
+    print_notes(notes)
     beside = selection.baselines
     named = list(zip(beside["baseline"].tolist(), beside["error"].tolist(), strict=True))
     save_edfs([curve.edf for curve in curves], out, title, bands, named)

@@ -1,13 +1,17 @@
-"""The evidence of a ladder: as plain data for programs, and in sentences for people."""
+"""The evidence of a ladder: as plain data for programs, read back, and in sentences for people."""
 
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
+
+import msgspec
 
 from analysis.constraints import Candidate, Screening
-from analysis.ladder import Ladder, Rules, Step
+from analysis.ladder import Ladder, Outcome, Rules, Step
+from anynet.files import read_yaml
 
 VERSION = 1
 """Of the machine-readable form; a change of its meaning is another number."""
@@ -51,6 +55,78 @@ def _candidate(candidate: Candidate, screening: Screening) -> dict[str, Any]:
             for name, value in asdict(screening).items()
         },
     }
+
+
+class Suggested(msgspec.Struct, frozen=True):
+    """What an earlier sample promised: a change in points of error, None where it said nothing."""
+
+    effect: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class Compared(msgspec.Struct, frozen=True):
+    """The smaller space's mean error a, the larger one's b, and b - a with its limits."""
+
+    value_a: float
+    value_b: float
+    difference: float
+    low: float
+    high: float
+    n_a: int
+    n_b: int
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """A constraint that was suggested and not tried."""
+
+    words: str
+    screening: Suggested
+
+
+class Tried(Waiting, frozen=True):
+    """A constraint that fresh networks decided about: of `space`, in `base`."""
+
+    base: str
+    space: str
+    comparison: Compared
+    outcome: Outcome
+
+    @property
+    def change(self) -> tuple[float, float, float]:
+        """Points of error that the constraint adds, and their limits; below 0 it is better."""
+        found = self.comparison
+        return -found.difference, -found.high, -found.low
+
+
+class End(msgspec.Struct, frozen=True):
+    """One end of a ladder: the name of a space, and how many settings it has."""
+
+    space: str
+    size: float
+
+
+class DecidedBy(msgspec.Struct, frozen=True):
+    """Points within which spaces are equivalent, and the confidence of each interval."""
+
+    delta: float
+    confidence: float
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """What is read of `ladder_data`; other fields are passed over."""
+
+    version: Literal[1]
+    start: End
+    end: End
+    rules: DecidedBy
+    steps: tuple[Tried, ...]
+    waiting: tuple[Waiting, ...] = ()
+
+
+def read_evidence(path: str | os.PathLike[str]) -> Evidence:
+    """The evidence that `anynet derive` wrote. Raises InputError where it is none."""
+    return read_yaml(path, Evidence)  # of which JSON is a part
 
 
 def ladder_words(ladder: Ladder) -> list[str]:

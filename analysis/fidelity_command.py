@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 from cyclopts import Parameter
 
 from anynet.errors import InputError
-from anynet.terminal import TableFormat, Whole, print_json, print_line, print_table
+from anynet.terminal import TableFormat, Whole, print_json, print_line, print_notes, print_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,8 +81,7 @@ def fidelity(
     if not 0 < confidence < 1:
         raise InputError(f"--confidence: {confidence:g} must lie between 0 and 1")
     selection = select(runs)
-    for note in selection.notes:
-        print(f"anynet: {note}", file=sys.stderr)
+    print_notes(selection.notes)
     pairs = _pairs(selection.populations, top, confidence, seed)
     panels = [(pair.cheap, pair.long, pair.found, pair.trainings, pair.name) for pair in pairs]
     save_agreements(panels, out, title)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from analysis.comparison import Comparison, compare
-from analysis.constraints import Candidate, Observed, Screening, candidates, screen
+from analysis.constraints import ENOUGH, Candidate, Observed, Screening, candidates, screen
 from analysis.pooling import same_draws
-from analysis.power import more_networks, networks_needed
+from analysis.power import MOST_DEVIATION, more_networks, networks_needed
 from anynet.errors import InputError
 from anynet.space import DesignSpace
 
@@ -61,11 +61,16 @@ class Rules:
         """Networks a space that a decision takes, from the spread of a sample.
 
         At least those with which an equal space is recognized with the power asked for; more, up
-        to `most`, for one that is better by half of delta, the hardest to call either.
+        to `most`, for one that is better by half of delta, the hardest to call either. Not below
+        `ENOUGH`: a sample without spread may be one that has not seen it. Raises InputError where
+        delta is so small that no number is enough.
         """
+        spread = observed.deviation
+        if spread == 0:
+            return ENOUGH
         equal, between = (
             networks_needed(
-                observed.errors,
+                min(spread, MOST_DEVIATION),
                 effect=effect,
                 delta=self.delta,
                 power=self.power,
@@ -73,9 +78,13 @@ class Rules:
             )
             for effect in (0.0, self.delta / 2)
         )
-        assert equal is not None  # delta is given
-        assert between is not None
-        return max(equal, min(between, self.most))
+        if equal is None:
+            raise InputError(
+                f"delta: {self.delta:g}: no number of networks tells so little where errors have a "
+                f"standard deviation of {spread:.3g} points"
+            )
+        most = self.most if between is None else min(between, self.most)
+        return max(equal, most, ENOUGH)
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,10 +150,11 @@ def promising(
     """
     better: list[tuple[float, Candidate, Screening]] = []
     smaller: list[tuple[float, Candidate, Screening]] = []
-    asked = [(candidate, screen(candidate, observed)) for candidate in extra(observed)]
-    asked = [(candidate, found) for candidate, found in asked if candidate.tag not in tried]
+    given = extra(observed)
+    asked = [(c, screen(c, observed)) for c in given if c.tag not in tried]
     for candidate in candidates(observed):
-        if candidate.tag in tried or any(same_draws(candidate.space, c.space) for c, _ in asked):
+        # One that was given goes by its name there, so that it is not tried again by another.
+        if candidate.tag in tried or any(same_draws(candidate.space, c.space) for c in given):
             continue
         found = screen(candidate, observed)
         hopeless = found.effect > rules.delta or found.low > DOUBT * rules.delta

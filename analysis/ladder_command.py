@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from anynet.errors import InputError
 from anynet.terminal import TableFormat, print_json, print_line, print_table
 
 
@@ -39,11 +40,14 @@ def ladder(
     json
         Print one JSON document.
     """
+    from analysis.evidence import read_evidence
     from analysis.figures import require_format
-    from analysis.ladder_figure import read_evidence, save_ladder
+    from analysis.ladder_figure import save_ladder
 
     require_format(out)
     found = read_evidence(evidence)
+    if not found.steps and not found.waiting:
+        raise InputError(f"{evidence}: steps: no constraint was tried or is promising")
     save_ladder(found, out, title)
     if json:
         steps = [

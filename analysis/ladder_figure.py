@@ -8,21 +8,17 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import fill
-from typing import Any, Literal
+from typing import Any
 
-import msgspec
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from analysis.evidence import Evidence, Waiting
 from analysis.figures import COLORS, GRAY, NARROW, few_ticks, legend_below, save_panels
-from anynet.errors import InputError
-from anynet.files import read_yaml
+from analysis.ladder import Outcome
 
-VERSION = 1
-"""Of the evidence that is understood."""
-Outcome = Literal["improvement", "simplification", "refused"]
 _OUTCOMES: dict[Outcome, tuple[str, str]] = {
     "improvement": (COLORS[2], "o"),
     "simplification": (COLORS[0], "s"),
@@ -32,80 +28,6 @@ _MOST_WAITING = 8
 """Constraints that were suggested and not tried: so many rows, the most promising."""
 _WORDS = 27
 """Characters of a constraint in a line beside the Axes."""
-
-
-class Suggested(msgspec.Struct, frozen=True):
-    """What an earlier sample promised: a change in points of error, None where it said nothing."""
-
-    effect: float | None = None
-    low: float | None = None
-    high: float | None = None
-
-
-class Compared(msgspec.Struct, frozen=True):
-    """The smaller space's mean error a, the larger one's b, and b - a with its limits."""
-
-    value_a: float
-    value_b: float
-    difference: float
-    low: float
-    high: float
-    n_a: int
-    n_b: int
-
-
-class Waiting(msgspec.Struct, frozen=True):
-    """A constraint that was suggested and not tried."""
-
-    words: str
-    screening: Suggested
-
-
-class Tried(Waiting, frozen=True):
-    """A constraint that fresh networks decided about."""
-
-    comparison: Compared
-    outcome: Outcome
-
-    @property
-    def change(self) -> tuple[float, float, float]:
-        """Points of error that the constraint adds, and their limits; below 0 it is better."""
-        found = self.comparison
-        return -found.difference, -found.high, -found.low
-
-
-class Named(msgspec.Struct, frozen=True):
-    """One end of the ladder."""
-
-    space: str
-
-
-class Rules(msgspec.Struct, frozen=True):
-    """What decided."""
-
-    delta: float
-    confidence: float
-
-
-class Evidence(msgspec.Struct, frozen=True):
-    """A ladder as data, as far as it is drawn: the constraints in the order they were tried."""
-
-    version: int
-    start: Named
-    end: Named
-    rules: Rules
-    steps: tuple[Tried, ...]
-    waiting: tuple[Waiting, ...] = ()
-
-
-def read_evidence(path: str | os.PathLike[str]) -> Evidence:
-    """The evidence of a derived space. Raises InputError for another file, and for an empty one."""
-    evidence = read_yaml(path, Evidence)  # of which JSON is a part
-    if evidence.version != VERSION:
-        raise InputError(f"{path}: version: {evidence.version} is not known, but {VERSION}")
-    if not evidence.steps and not evidence.waiting:
-        raise InputError(f"{path}: steps: no constraint was tried or is promising")
-    return evidence
 
 
 def draw_ladder(evidence: Evidence, ax: Axes) -> None:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as changed
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from msgspec.structs import replace
 
 from analysis.edf import EDF, edf
 from analysis.pooling import PAYS, Pooled, Sample, pool, require_alike, same_draws
+from analysis.results import drawn_before
 from analysis.runs import Setting, read_setting, require_same_training
 from analysis.selection import Selected
 from anynet.density import DRAWS, share
 from anynet.errors import InputError
 
 COSTS = ("params", "flops", "activations")
+Columns = dict[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,15 +68,17 @@ def pool_populations(selected: Sequence[Selected], draws: int = DRAWS) -> list[P
 
     Spaces and windows are those of the runs' folders; runs must have been trained alike. The
     share of each space that its window holds is counted over `draws` draws of a fixed seed. Runs
-    of one and the same space are one sample, named after the first. A sweep draws no network
-    twice, which a density does not know: of spaces far larger than the sample that is nothing.
+    of one and the same space are one sample, named after the first; what they both have drawn
+    from one seed counts once.
 
     Raises InputError for populations with rungs, and where a folder does not say how a run came
     about or two were trained differently.
     """
     settings: dict[str, Setting] = {}
+    firsts: list[Selected] = []
     samples: list[Sample] = []
     shares = {}
+    known: set[tuple[str, int, str]] = set()
     for one in selected:
         if one.population.rungs > 1:
             raise InputError(
@@ -94,30 +100,49 @@ def pool_populations(selected: Sequence[Selected], draws: int = DRAWS) -> list[P
             rng = np.random.default_rng(0)
             windows = {name: setting.window.get(name) for name in COSTS}
             shares[space] = share(space, rng, **windows, resolution=setting.resolution, draws=draws)
-        samples.append(Sample(space, _drawn(one.rows), one.errors, shares[space], _costs(one.rows)))
-    return _pooled(selected, samples)
+        new = ~drawn_before(one.rows, known)
+        sample = Sample(
+            space,
+            {name: column[new] for name, column in _drawn(one.rows).items()},
+            one.errors[new],
+            shares[space],
+            {name: column[new] for name, column in _costs(one.rows).items()},
+        )
+        same = next((i for i, s in enumerate(samples) if same_draws(s.space, space)), None)
+        if same is None:
+            firsts.append(one)
+            samples.append(sample)
+        else:
+            samples[same] = _joined(samples[same], sample)
+    return _pooled(firsts, samples)
+
+
+def _joined(one: Sample, other: Sample) -> Sample:
+    """Two samples of one space as one."""
+
+    def both(first: Mapping[str, npt.ArrayLike], second: Mapping[str, npt.ArrayLike]) -> Columns:
+        return {name: np.concatenate([first[name], second[name]]) for name in first}
+
+    return changed(
+        one,
+        drawn=both(one.drawn, other.drawn),
+        errors=np.concatenate([one.errors, other.errors]),
+        costs=both(one.costs, other.costs),
+    )
 
 
 def _pooled(selected: Sequence[Selected], samples: Sequence[Sample]) -> list[PooledSpace]:
     result: list[PooledSpace] = []
-    done: list[int] = []
     for i, (one, sample) in enumerate(zip(selected, samples, strict=True)):
-        if any(same_draws(samples[j].space, sample.space) for j in done):
-            continue
-        done.append(i)
+        own = edf(one.name, sample.errors)
         alike = [j for j, other in enumerate(samples) if _alike(sample, other)]
         if alike == [i]:
-            known = int((~np.isnan(one.errors)).sum())
-            result.append(PooledSpace(one.name, one.population.edf(), known, None, ()))
+            result.append(PooledSpace(one.name, own, len(own), None, ()))
             continue
         found = pool(sample.space, [samples[j] for j in alike])
         others = tuple(
-            selected[j].name
-            for j, used in zip(alike, found.used, strict=True)
-            if used and not same_draws(samples[j].space, sample.space)
+            selected[j].name for j, used in zip(alike, found.used, strict=True) if used and j != i
         )
-        same = [samples[j].errors for j in alike if same_draws(samples[j].space, sample.space)]
-        own = edf(one.name, np.concatenate(same))
         whole = changed(found.edf(one.name), failed=own.failed) if found.pays else own
         result.append(PooledSpace(one.name, whole, found.own, found, others))
     return result

@@ -195,6 +195,29 @@ def same_draws(one: DesignSpace, other: DesignSpace) -> bool:
     return replace(one, **changes) == other
 
 
+def contains(large: DesignSpace, small: DesignSpace) -> bool:
+    """Whether every network of `small` is one of `large`, which has others too.
+
+    A line's networks are those of stages that obey a rule, so that RegNetX is in AnyNetX; whether
+    their ranges agree is not looked at. Else by 1,000 draws of a fixed seed.
+    """
+    if set(large.limits) - set(small.limits):
+        return False
+    limited = bool(set(small.limits) - set(large.limits))
+    try:
+        if large.line is None and small.line is not None:
+            require_alike(replace(small, line=None, width=large.width), large)
+            return True
+        require_alike(large, small)
+        drawn = draw_settings(small, 1000, np.random.default_rng(0))
+        if not np.isfinite(log_density(large, drawn)).all():
+            return False
+        back = draw_settings(large, 1000, np.random.default_rng(0))
+        return limited or not np.isfinite(log_density(small, back)).all()
+    except ValueError:
+        return False
+
+
 def _require_covered(target: DesignSpace, samples: Sequence[Sample]) -> None:
     """Raise InputError where one of 1,000 settings that the target draws is drawn by no sample.
 
@@ -204,7 +227,9 @@ def _require_covered(target: DesignSpace, samples: Sequence[Sample]) -> None:
     drawn = draw_settings(target, 1000, rng)
     reached = np.zeros(1000, dtype=bool)
     for sample in samples:
-        reached |= np.isfinite(log_density(sample.space, drawn))
+        # What a limit of the sample's own leaves out, none of it can stand for.
+        if not set(sample.space.limits) - set(target.limits):
+            reached |= np.isfinite(log_density(sample.space, drawn))
     if not reached.all():
         missed = 100 * (1 - reached.mean())
         raise InputError(

@@ -14,6 +14,8 @@ from analysis.intervals import BEST_OF_SHARE
 from anynet.errors import InputError
 
 _MOST = 10_000_000
+MOST_DEVIATION = 50.0
+"""Points; of numbers between 0 and 100, half of which are 0 and half 100."""
 _WIDER = 1.01
 """Limits of a mean against Student's t: the wider of two ends, one of them with random error."""
 
@@ -90,7 +92,7 @@ def _scaled_variance(name: str, given: npt.ArrayLike, statistic: str) -> float:
         if statistic != "mean":
             raise InputError(f"{name}: a standard deviation goes with the mean, not {statistic}")
         deviation = float(given)  # type: ignore[arg-type]
-        if not 0 < deviation <= 50:
+        if not 0 < deviation <= MOST_DEVIATION:
             raise InputError(f"{name}: standard deviation {deviation:g} must lie in 0 ... 50")
         return deviation**2
     pilot = sample(name, given)

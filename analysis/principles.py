@@ -7,66 +7,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import permutations
 from pathlib import Path
-from typing import Literal
-
-import msgspec
-import numpy as np
 
 from analysis.comparison import compare
+from analysis.evidence import DecidedBy, Evidence, Tried
 from analysis.findings import ALPHA, Finding, Measurement, Verdict
-from analysis.pooling import require_alike
+from analysis.pooling import contains
 from analysis.runs import read_setting, require_same_training
 from analysis.selection import Selected
-from anynet.density import draw_settings, log_density
 from anynet.errors import InputError
 from anynet.files import decode, parse_yaml, read_text
 from anynet.space import DesignSpace
 
 _MOST = 5000
 """Networks; that a question takes more is said as that."""
-
-
-class _Comparison(msgspec.Struct, frozen=True):
-    """Of a constrained space with its base; `difference` is positive where the former is better."""
-
-    difference: float
-    low: float
-    high: float
-    n_a: int
-    n_b: int
-
-
-class _Step(msgspec.Struct, frozen=True):
-    base: str
-    space: str
-    words: str
-    comparison: _Comparison
-    outcome: Literal["improvement", "simplification", "refused"]
-
-
-class _Rules(msgspec.Struct, frozen=True):
-    delta: float
-    confidence: float
-
-
-class _End(msgspec.Struct, frozen=True):
-    space: str
-    size: float
-
-
-class Evidence(msgspec.Struct, frozen=True):
-    """What is read of a ladder's evidence (version 1); other fields are passed over."""
-
-    version: Literal[1]
-    start: _End
-    end: _End
-    rules: _Rules
-    steps: list[_Step]
-
-
-def read_evidence(path: Path) -> Evidence:
-    """The evidence that `anynet derive` wrote. Raises InputError where it is none."""
-    return decode(parse_yaml(read_text(path), str(path)), Evidence, str(path))
 
 
 _OUTCOMES: dict[str, Verdict] = {
@@ -150,7 +103,7 @@ def _exist(rows: Sequence[Measurement]) -> Verdict:
     return "does not hold" if verdicts == {"does not hold"} else "undecided"
 
 
-def _laddered(step: _Step, rules: _Rules) -> Measurement:
+def _laddered(step: Tried, rules: DecidedBy) -> Measurement:
     comparison = step.comparison
     verdict = _OUTCOMES[step.outcome]
     if step.outcome == "refused" and comparison.high < 0:
@@ -228,7 +181,7 @@ def _nested(selected: Sequence[Selected]) -> tuple[list[tuple[Selected, Selected
     """
     spaces = [_space(one) for one in selected]
     every = range(len(selected))
-    nested = {(i, j) for i, j in permutations(every, 2) if contains(spaces[i], spaces[j])}
+    nested = {(i, j) for i, j in permutations(every, 2) if _contains(spaces[i], spaces[j])}
     larger, smaller = {i for i, _ in nested}, {j for _, j in nested}
     pairs, reasons = [], []
     for i, j in sorted(nested):
@@ -259,29 +212,5 @@ def _space(one: Selected) -> DesignSpace | None:
     return None
 
 
-def contains(large: DesignSpace | None, small: DesignSpace | None) -> bool:
-    """Whether every network of `small` is one of `large`, which has others too.
-
-    A line's networks are those of stages that obey a rule, so that RegNetX is in AnyNetX; whether
-    their ranges agree is not looked at. Else by 1,000 draws of a fixed seed.
-    """
-    if large is None or small is None:
-        return False
-    if (large.line is None) != (small.line is None):
-        if large.line is not None:
-            return False
-        try:
-            require_alike(msgspec.structs.replace(small, line=None, width=large.width), large)
-        except (InputError, ValueError):
-            return False
-        return True
-    try:
-        require_alike(large, small)
-        drawn = draw_settings(small, 1000, np.random.default_rng(0))
-        back = draw_settings(large, 1000, np.random.default_rng(0))
-        inside = np.isfinite(log_density(large, drawn)).all()
-        whole = np.isfinite(log_density(small, back)).all()
-    except InputError:
-        return False
-    limited = set(small.limits) - set(large.limits)
-    return bool(inside and (not whole or limited) and not set(large.limits) - set(small.limits))
+def _contains(large: DesignSpace | None, small: DesignSpace | None) -> bool:
+    return large is not None and small is not None and contains(large, small)

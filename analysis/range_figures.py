@@ -329,17 +329,6 @@ def save_agreements(panels: Sequence[Panel], path: str | os.PathLike[str], title
     return save_panels(draw, (rows, columns), size, path, panels=len(panels), title=title)
 
 
-def save_agreement(
-    cheap: npt.ArrayLike,
-    long: npt.ArrayLike,
-    found: Agreement,
-    path: str | os.PathLike[str],
-    names: tuple[str, str] = ("short training", "long training"),
-) -> Path:
-    """`draw_agreement` into a file; as `save_ranges`."""
-    return save_agreements([(cheap, long, found, names, "")], path)
-
-
 def draw_trend(
     found: Trends, name: str, values: npt.ArrayLike, flops: npt.ArrayLike, ax: Axes
 ) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 from cyclopts import Parameter
 
 from anynet.errors import InputError
-from anynet.terminal import TableFormat, Whole, print_json, print_line, print_table
+from anynet.terminal import TableFormat, Whole, print_json, print_line, print_notes, print_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -138,8 +138,7 @@ def _populations(arguments: tuple[str, ...]) -> list[_Population]:
     from analysis.selection import select
 
     selection = select(arguments)
-    for note in selection.notes:
-        print(f"anynet: {note}", file=sys.stderr)
+    print_notes(selection.notes)
     result = []
     for one in selection.populations:
         if (one.errors != one.errors).all():

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from anynet.errors import InputError
@@ -73,6 +75,23 @@ def baselines(frame: pd.DataFrame) -> pd.DataFrame:
     known = frame[frame["baseline"].notna() & frame["error"].notna()]
     known = known.sort_values("rung", kind="stable")
     return known.drop_duplicates("baseline", keep="last").sort_values("error", kind="stable")
+
+
+def drawn_before(frame: pd.DataFrame, known: set[tuple[str, int, str]]) -> npt.NDArray[np.bool_]:
+    """Which rows are of trainings in `known` already, (n,); adds those that have an error.
+
+    A space and a seed draw the same networks in every sweep, and train them from the same seeds:
+    a second, longer sweep begins with those of the first, and none of them counts twice.
+    """
+    keys = [
+        (space, seed, network.to_json())
+        for space, seed, network in zip(
+            frame["space"], frame["seed"], frame["network"], strict=True
+        )
+    ]
+    before = np.array([key in known for key in keys], dtype=bool)
+    known.update(key for key, some in zip(keys, frame["error"].notna(), strict=True) if some)
+    return before
 
 
 def _value(trial: Trial, field: str) -> object:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from anynet.errors import InputError
-from anynet.terminal import TableFormat, Whole, print_json, print_line, print_table
+from anynet.terminal import TableFormat, Whole, print_json, print_line, print_notes, print_table
 
 
 def shapes(
@@ -59,9 +58,7 @@ def shapes(
     if best + worst == 0:
         raise InputError("--best: 0, with --worst 0, leaves nothing to draw")
     selection = select(runs)
-    for note in (*selection.notes, *(p.population.note for p in selection.populations)):
-        if note:
-            print(f"anynet: {note}", file=sys.stderr)
+    print_notes([*selection.notes, *(p.population.note for p in selection.populations)])
     several = len(selection.populations) > 1
     groups, document = [], []
     for population in selection.populations:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from anynet.terminal import TableFormat, print_json, print_line, print_table
+from anynet.terminal import TableFormat, print_json, print_line, print_notes, print_table
 
 if TYPE_CHECKING:
     from analysis.tradeoff import Tradeoff
@@ -61,8 +60,7 @@ def tradeoff(
     if len(lengths) > 1:
         listed = ", ".join(map(str, lengths))
         notes.append(f"trainings of {listed} epochs stand in one figure")
-    for note in filter(None, notes):
-        print(f"anynet: {note}", file=sys.stderr)
+    print_notes(notes)
     save_tradeoff(found, out, title)
     if json:
         print_json({"figure": str(out), "notes": [n for n in notes if n]} | _document(found))

@@ -75,6 +75,12 @@ def print_line(text: object, form: TableFormat | None) -> None:
     print(text, file=sys.stdout if form is None else sys.stderr)
 
 
+def print_notes(notes: Iterable[str]) -> None:
+    """What a reader must know of a result, a line each on standard error; an empty one is none."""
+    for note in filter(None, notes):
+        print(f"anynet: {note}", file=sys.stderr)
+
+
 def _cell(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)

@@ -8,8 +8,10 @@ import pytest
 from msgspec.structs import replace
 
 from analysis.assumptions import curve_at, factorize, few_epochs, transfer
+from analysis.evidence import read_evidence
 from analysis.findings import code, escape, html, together
-from analysis.principles import contains, principles, read_evidence
+from analysis.pooling import contains
+from analysis.principles import principles
 from analysis.selection import select
 from anynet import DesignSpace, InputError
 from anynet.cli import run
@@ -124,7 +126,7 @@ def test_which_space_contains_which():
     assert not contains(DesignSpace.named("anynetx_a"), DesignSpace.named("regnety"))
     assert contains(anynet, DesignSpace.named("anynetx_d"))
     assert not contains(anynet, anynet)
-    assert not contains(None, anynet)
+    assert not contains(replace(anynet, limits=("depth <= 9",)), regnet)
     assert contains(LARGE, replace(LARGE, limits=("params < 1e6",)))
     assert not contains(replace(LARGE, limits=("params < 1e6",)), SMALL)
 
@@ -140,6 +142,7 @@ def test_runs_that_were_trained_on_other_images_are_not_compared(sweep):
 
 def ladder(*outcomes, high=1.2):
     comparison = {"difference": 0.7, "low": 0.2, "high": high, "n_a": 80, "n_b": 90, "p_value": 0}
+    comparison |= {"value_a": 10.0, "value_b": 10.7}
     return {
         "version": 1,
         "start": {"space": "anynetx_a", "size": 1.8e18},
@@ -150,6 +153,7 @@ def ladder(*outcomes, high=1.2):
                 "base": "anynetx_a",
                 "space": f"a{i}",
                 "words": "widths do not <b>decrease</b> | at all",
+                "screening": {"effect": -1.0, "low": None, "high": -0.1},
                 "comparison": comparison,
                 "outcome": outcome,
             }

@@ -78,6 +78,38 @@ def test_baselines_of_a_run_are_no_population(two_spaces, make_trial, capsys):
     assert printed(capsys, folder) == before
 
 
+def test_promoted_networks_count_by_how_probable_that_was(write_run, make_trial, planted, capsys):
+    # Of each space the better half by the cheap error is promoted for sure, of the others 1 in 4.
+    rng = np.random.default_rng(3)
+    trials, weighted = [], {}
+    for space in "ab":
+        sums = np.zeros(2)
+        cheap = np.sort(planted.skewed(40, rng))
+        for i, error in enumerate(cheap.tolist()):
+            one = {"space": space, "error": error, "curve": ()}
+            trials.append(make_trial(f"{space}-{i:03d}", **one))
+            probability = 1.0 if i < 20 else 0.25
+            if i < 20 or i % 4 == 0:
+                sums += np.array([error - 1, 1]) / probability
+                trials.append(
+                    make_trial(
+                        f"{space}-{i:03d}",
+                        **(one | {"error": error - 1}),
+                        rung=1,
+                        epochs=2,
+                        promotion_probability=probability,
+                    )
+                )
+        weighted[space] = sums[0] / sums[1]
+    folder = write_run("rungs", trials)
+    document = json.loads(printed(capsys, folder, "--json"))
+    verdict = document["verdict"]
+    assert verdict["value_a"] == pytest.approx(weighted["a"])
+    assert verdict["value_b"] == pytest.approx(weighted["b"])
+    assert verdict["n_a"] == 25
+    assert "--sequential: a: was trained in rungs" in refused(capsys, folder, "--sequential")
+
+
 def test_one_run_of_two_spaces_is_two_populations(two_spaces, capsys):
     folder = two_spaces()
     assert printed(capsys, folder) == printed(capsys, f"{folder}:a", f"{folder}:b")

@@ -211,3 +211,19 @@ def test_students_t_would_be_wrong_where_few_meet_many_and_some_diverge(planted)
         a, b = planted.diverging(20, rng), planted.diverging(200, rng)
         wrong += stats.ttest_ind(a, b, equal_var=False).pvalue <= 0.05
     assert wrong > 90
+
+
+def test_promotion_by_chance_makes_equal_populations_no_different(planted):
+    # Those below an error of 9% are promoted for sure, of the others 1 in 4.
+    rng = np.random.default_rng(12)
+    called = {"weighted": 0, "not": 0}
+    for _ in range(60):
+        errors, whole = planted.skewed(80, rng), planted.skewed(80, rng)
+        probability = np.where(errors < 9, 1.0, 0.25)
+        kept = rng.random(80) < probability
+        for how, weights in (("weighted", 1 / probability[kept]), ("not", None)):
+            found = compare(errors[kept], whole, weights_a=weights, permutations=399)
+            called[how] += found.verdict != "undecided"
+    # Of 60 at 5%, 3 are to be expected; 9 or more come about with a chance of 0.3%.
+    assert called["weighted"] < 9
+    assert called["not"] > 30

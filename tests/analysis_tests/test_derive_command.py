@@ -14,6 +14,7 @@ from anynet.files import to_yaml
 from anynet.space import Constraint, load_space
 from search.ledger import Ledger
 from search.sweep_file import load_sweep
+from search.trial import trial_seed
 
 SPACE = DesignSpace(
     name="small",
@@ -60,6 +61,7 @@ def make_run(tmp_path, make_trial):
                             space=space.name,
                             drawn=population.drawn_settings(i),
                             network=population[i],
+                            seed=trial_seed(seed, population[i], i),
                             params=int(population.params[i]),
                             flops=int(population.flops[i]),
                             activations=int(population.activations[i]),
@@ -150,6 +152,50 @@ def test_samples_of_one_space_are_one_by_whatever_name(make_run, tmp_path, capsy
     assert step["comparison"]["n_b"] == 2 * N
 
 
+def test_networks_of_one_seed_count_once(make_run, tmp_path, capsys):
+    runs = [make_run("a", SPACE, n=60), make_run("b", SPACE, n=100), make_run("c", GROWING, seed=1)]
+    assert derive(*runs, "--out", tmp_path / "s.yaml", "--delta", 0.8, "--json") == 0
+    captured = capsys.readouterr()
+    (step,) = json.loads(captured.out)["steps"]
+    assert step["comparison"]["n_b"] == 100
+    assert captured.err == (
+        f"anynet: {runs[1]}: small: 60 networks are those of another run, drawn from the same "
+        "seed: they count once\n"
+    )
+
+
+def test_a_space_that_drops_a_limit_is_no_smaller_one(make_run, tmp_path, capsys):
+    limited = replace(SPACE, name="limited", limits=("depth <= 9",))
+    kept = replace(GROWING, name="kept", limits=limited.limits)
+    runs = [make_run("a", limited), make_run("b", GROWING, kept, seed=1)]
+    out = tmp_path / "s.yaml"
+    assert derive(*runs, "--start", "limited", "--out", out, "--delta", 0.8, "--json") == 0
+    (step,) = json.loads(capsys.readouterr().out)["steps"]
+    assert step["space"] == "kept"
+    assert load_space(str(out)).limits == limited.limits
+
+
+def test_a_limit_alone_is_decided_by_its_sample(make_run, tmp_path, capsys):
+    shallow = replace(SPACE, name="shallow", limits=("depth <= 6",))
+
+    def deeper(population):
+        return 20 + population.depths.sum(axis=1)
+
+    runs = [make_run("a", SPACE, error=deeper), make_run("b", shallow, seed=1, error=deeper)]
+    assert derive(*runs, "--out", tmp_path / "s.yaml", "--json") == 0
+    step = json.loads(capsys.readouterr().out)["steps"][0]
+    assert (step["constraint"], step["outcome"]) == ("space:shallow", "improvement")
+    assert step["screening"]["effect"] < 0
+    assert step["shrinkage"] > 1
+
+
+def test_runs_without_a_trained_network_of_a_space_are_refused(make_run, tmp_path, capsys):
+    folder = make_run("a", SPACE, n=2)
+    (folder / "trials.jsonl").write_text("")
+    assert derive(folder, "--out", tmp_path / "s.yaml") == 2
+    assert "no trial of a space has ended yet" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -173,6 +219,7 @@ def test_runs_of_other_trainings_are_refused(changes, message, make_run, tmp_pat
         (["--out", "x.yaml", "--start", "none"], "--start: 'none' is not a space of the runs"),
         (["--out", "x.yaml", "--delta", "0"], "delta: 0 must be above 0 points of error"),
         (["--out", "x.yaml", "--alpha", "2"], "alpha: 2 must lie between 0 and 1"),
+        (["--out", "x.yaml", "--delta", "1e-6"], "delta: 1e-06: no number of networks"),
         (["--out", "x.yaml", "--power", "1"], "power: 1 must lie between 0 and 1"),
     ],
 )

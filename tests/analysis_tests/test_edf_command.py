@@ -10,6 +10,7 @@ from anynet import DesignSpace
 from anynet.cli import run
 from anynet.files import to_yaml
 from anynet.space import Constraint
+from search.trial import trial_seed
 
 LARGE = DesignSpace(
     name="large",
@@ -95,6 +96,7 @@ def sweep(make_trial, write_run):
                         space=space.name,
                         drawn=networks.drawn_settings(i),
                         network=network,
+                        seed=trial_seed(seed, network, i),
                         error=float(10 + network.stages[0].depth + rng.random()),
                         epochs=epochs,
                         **costs,
@@ -169,6 +171,12 @@ def test_two_runs_of_a_space_are_one_sample(sweep, tmp_path, capsys):
     (population,) = json.loads(capsys.readouterr().out)["populations"]
     assert (population["n"], population["pooled"]["own"]) == (80, 80)
     assert not population["pooled"]["pays"]
+    # A longer sweep of the first seed begins with the networks of the first.
+    longer = sweep("longer", [LARGE], seed=1, n=60)
+    arguments[3:3] = [str(longer)]
+    assert run(arguments) == 0
+    (population,) = json.loads(capsys.readouterr().out)["populations"]
+    assert (population["n"], population["pooled"]["own"]) == (100, 100)
 
 
 def test_other_trainings_are_not_pooled(sweep, tmp_path, capsys):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from analysis.constraints import candidates, observe
+from analysis.constraints import ENOUGH, candidates, observe, screen
 from analysis.evidence import ladder_data, ladder_words
 from analysis.ladder import Rules, climb, decide, promising
 from anynet import DesignSpace, InputError
@@ -104,18 +105,58 @@ def test_a_harmful_constraint_is_refused_though_its_own_sample_suggests_it():
 
 def test_equal_spaces_are_recognized_with_the_power_asked_for():
     rng = np.random.default_rng(4)
-    rules = Rules(delta=1.0, power=0.8, most=2)
+    rules = Rules(delta=2.0, power=0.8, decisions=4, most=2)
     drawn = SPACE.sample(400, rng, resolution=8, unique=False)
     pilot = observe(drawn, 30 + rng.normal(0, 3, 400))
     n = rules.networks(pilot)
+    drawn = SPACE.sample(n, rng, resolution=8, unique=False)  # of which errors know nothing here
     outcomes = []
     for _ in range(150):
-        one, other = (
-            observe(SPACE.sample(n, rng, resolution=8, unique=False), 30 + rng.normal(0, 3, n))
-            for _ in range(2)
-        )
+        one, other = (observe(drawn, 30 + rng.normal(0, 3, n)) for _ in range(2))
         outcomes.append(decide(one, other, rules)[1])
     assert outcomes.count("simplification") / 150 > 0.8 - 3 * 0.033
+
+
+def test_a_sample_without_spread_asks_for_some_networks_and_too_small_a_delta_is_refused():
+    rng = np.random.default_rng(6)
+    drawn = SPACE.sample(50, rng, resolution=8, unique=False)
+    constant = observe(drawn, np.full(50, 30.0))
+    assert Rules(delta=1e-3).networks(constant) == ENOUGH
+    effects = [screen(one, constant).effect for one in candidates(constant)]
+    assert effects == pytest.approx([0.0] * len(effects), abs=1e-9)
+    noisy = observe(drawn, 30 + rng.normal(0, 3, 50))
+    with pytest.raises(InputError, match="no number of networks tells so little"):
+        Rules(delta=1e-4).networks(noisy)
+
+
+def test_what_was_refused_by_its_name_is_not_tried_again_by_another():
+    train = trained(growing, np.random.default_rng(8))
+    start, rules = train(SPACE, N), Rules(delta=1.0)
+    harmful = next(c for c in candidates(start) if c.tag == "depth_shared")
+    given = replace(harmful, tag="space:mine")
+    worse = trained(lambda drawn: growing(drawn) + 5, np.random.default_rng(9))
+    found = climb(
+        start,
+        lambda c, n: worse(c.space, N) if c.space == harmful.space else None,
+        rules,
+        lambda observed: [given],
+    )
+    assert [(step.candidate.tag, step.outcome) for step in found.steps] == [
+        ("space:mine", "refused")
+    ]
+    assert "depth_shared" not in [candidate.tag for candidate, _ in found.waiting]
+
+
+def test_promoted_networks_tell_the_spread_of_the_whole_space():
+    rng = np.random.default_rng(10)
+    drawn = SPACE.sample(400, rng, resolution=8, unique=False)
+    errors = 30 + rng.normal(0, 3, 400)
+    whole = observe(drawn, errors)
+    kept = (errors < 30) | (rng.random(400) < 0.25)
+    weights = np.where(errors < 30, 1.0, 4.0)[kept]
+    part = replace(observe(drawn, np.where(kept, errors, np.nan)), weights=weights)
+    assert part.errors.std() < 0.95 * whole.deviation
+    assert part.deviation == pytest.approx(whole.deviation, rel=0.05)
 
 
 def test_decisions_are_limited_and_share_one_error_rate():

@@ -209,6 +209,7 @@ def test_failed_networks_are_left_out_and_limits_are_looked_at():
     ("other", "message"),
     [
         (SMALL, "large: about 57% of what it draws is drawn by no sample"),
+        (replace(LARGE, limits=("depth <= 3",)), "about 100% of what it draws is drawn by no"),
         (replace(LARGE, name="y", block="y", se_ratio=0.25), "y: block: is 'y', but 'x' in large"),
         (replace(LARGE, name="wide", strides=(1, 1)), "wide: strides: is"),
         (DesignSpace.named("regnetx"), "regnetx: has a line, other than large"),

@@ -11,7 +11,7 @@ from analysis.range_figures import (
     draw_range,
     draw_trend,
     label,
-    save_agreement,
+    save_agreements,
     save_importance,
     save_ranges,
     save_trends,
@@ -107,7 +107,7 @@ def test_every_figure_is_written(networks, tmp_path):
     found = rank_agreement(errors, errors, rng=np.random.default_rng(0))
     written = [
         save_importance(importance(parameters, errors), tmp_path / "new" / "a.svg"),
-        save_agreement(errors, errors, found, tmp_path / "b.svg"),
+        save_agreements([(errors, errors, found, ("a", "b"), "")], tmp_path / "b.svg"),
         save_trends(moved, parameters, flops, tmp_path / "c.svg"),
     ]
     assert all(path.stat().st_size > 1000 for path in written)

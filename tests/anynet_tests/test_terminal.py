@@ -1,6 +1,6 @@
 import pytest
 
-from anynet.terminal import print_line, print_table
+from anynet.terminal import print_line, print_notes, print_table
 
 COLUMNS = ("name", "error %", "flops", "interval")
 ROWS = [("a_1|b", "1.50", 12345, "1 to 2"), ("c & d", "-", 7, "±3")]
@@ -64,3 +64,9 @@ def test_lines_beside_a_table_for_a_document_are_not_in_it(capsys):
     captured = capsys.readouterr()
     assert captured.out == "fig.png\n"
     assert captured.err == "fig.svg\n"
+
+
+def test_notes_are_lines_on_standard_error(capsys):
+    print_notes(["one", "", "two"])
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "anynet: one\nanynet: two\n")
