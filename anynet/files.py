@@ -202,6 +202,8 @@ def decode(data: Any, kind: type[T], source: str, at: str = "") -> T:
     try:
         return msgspec.convert(data, kind)
     except msgspec.ValidationError as error:
+        if data is None and not at:
+            raise InputError(f"{source}: empty") from None
         message = _explain(str(error), data, kind)
         inside = f"{at}." if at and _FIELD.match(message) else f"{at}: " if at else ""
         raise InputError(f"{source}: {inside}{message}") from None
