@@ -186,6 +186,8 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
+    except (FileExistsError, NotADirectoryError):
+        raise InputError(f"{path}: cannot be written: {path.parent} is no folder") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None
     except ValueError as error:

@@ -175,6 +175,7 @@ def test_the_gains_of_a_ladder_are_read_from_its_evidence(tmp_path):
     path.write_text(to_json(ladder("refused")))
     none = principles([], [read_evidence(path)])
     assert none.verdict == "undecided"
+    assert none.words[0] == "Of 1 constraint tried on anynetx_a none is accepted."
     assert none.settle
 
 

@@ -260,3 +260,11 @@ def test_an_empty_file_is_called_empty(tmp_path):
     with pytest.raises(InputError) as caught:
         read_yaml(path, Outer)
     assert str(caught.value) == f"{path}: empty"
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError) as caught:
+        write_text(tmp_path / "file" / "a.yaml", "text")
+    folder = tmp_path / "file"
+    assert str(caught.value) == f"{folder / 'a.yaml'}: cannot be written: {folder} is no folder"
