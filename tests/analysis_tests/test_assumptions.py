@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from analysis.assumptions import curve_at, factorize, few_epochs, transfer
-from analysis.findings import code, escape, html, together
+from analysis.findings import Finding, Measurement, code, escape, html, page, together
 from analysis.principles import contains, principles, read_evidence
 from analysis.selection import select
 from anynet import DesignSpace, InputError
@@ -386,3 +386,9 @@ def test_the_page_in_the_docs_is_what_is_printed(request, capsys):
         sections = capsys.readouterr().out.split("\n## ")
         quoted += sum(f"\n### {section.rstrip()}\n" in text for section in sections[1:])
     assert quoted == text.count("\n### ") == 4
+
+
+def test_a_page_knows_no_minus_zero():
+    row = Measurement("a", "b", 0.5, -0.001, 1.0, "8", "undecided", "points")
+    found = Finding(1, "title", "claim", "undecided", ("words",), (row,), (), ())
+    assert "| 0.50 points | 0.00 to 1.00 (95%) |" in page([found], [("a", "8 networks")])
