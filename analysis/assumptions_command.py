@@ -14,7 +14,7 @@ from anynet.terminal import Whole, print_json, print_notes
 
 def assumptions(
     *runs: Annotated[str, Parameter(name="RUN[:SPACE]")],
-    evidence: Annotated[tuple[Path, ...], Parameter(negative="")] = (),
+    evidence: Annotated[tuple[Path, ...], Parameter(negative="", show_default=False)] = (),
     out: Path | None = None,
     seed: Whole = 0,
     json: bool = False,

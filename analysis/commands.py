@@ -75,6 +75,7 @@ def export(
         Fold the batch norms of a graph into its convolutions; its weights cannot be read back.
     """
     _spare_runs(out)
+    _require_ending(out, to)
     side = DEFAULT_RESOLUTION
     if os.path.isdir(source):
         from analysis.results import run_resolution
@@ -113,6 +114,23 @@ def _spare_runs(out: Path) -> None:
         raise InputError(f"--out: {out}: is a file of a run; give another path")
 
 
+def _require_ending(out: Path, to: Format) -> None:
+    """Refuse the ending of another format: files are read back by their endings."""
+    own = _ENDINGS[to]
+    if out.suffix not in own and any(out.suffix in others for others in _ENDINGS.values()):
+        raise InputError(f"--out: {out}: must end in {own[0]} for --to {to}")
+
+
+_ENDINGS: dict[Format, tuple[str, ...]] = {
+    "anynet": (".yaml", ".yml", ".json"),
+    "pycls": (".yaml", ".yml"),
+    "torchvision": (".py",),
+    "timm": (".py",),
+    "d2l": (".py",),
+    "onnx": (".onnx",),
+    "safetensors": (".safetensors",),
+    "torch_export": (".pt2",),
+}
 _WITH_WEIGHTS = ", ".join(get_args(WeightsFormat))
 _LARGEST_SIDE = 4096
 

@@ -146,7 +146,7 @@ def _compare_whole(
         [
             (
                 row.statistic,
-                *(round(x, 2) for x in (row.value_a, row.value_b, row.difference)),
+                *(round(x, 2) + 0.0 for x in (row.value_a, row.value_b, row.difference)),
                 *_limits(row),
                 _p(row.p_value),
                 _p(p),
@@ -232,10 +232,9 @@ def _frames(arguments: tuple[str, ...]) -> list[pd.DataFrame]:
             raise InputError(f"{run}: has no space {space!r}, but {', '.join(spaces)}")
         if len(wanted) == 1 and space is None:
             if len(spaces) != 2:
-                raise InputError(
-                    f"{run}: a run of {len(spaces)} spaces ({', '.join(spaces)}) compared with "
-                    "itself; name two populations, as in RUN:SPACE"
-                )
+                one = f"has trials of one space alone ({spaces[0]}); give another population"
+                several = f"has {len(spaces)} spaces ({', '.join(spaces)}); name two populations"
+                raise InputError(f"{run}: {several if len(spaces) > 1 else one}, as in RUN:SPACE")
             found = [frame[frame["space"] == name] for name in spaces]
         elif space is None and len(spaces) > 1:
             raise InputError(
@@ -315,7 +314,9 @@ def _sentence(
     """The verdict, the effect in points, and its limits."""
     a, b = names
     sign = -1 if result.difference < 0 else 1
-    low, high = sorted((sign * result.low, sign * result.high))
+    low, high = (
+        round(x, 2) + 0.0 for x in sorted((sign * result.low, sign * result.high))
+    )  # no -0
     relation = "higher" if sign < 0 else "lower"
     effect = f"{relation} by {abs(result.difference):.2f} points "
     if high - low < 200:
@@ -348,7 +349,7 @@ def _limits(row: Comparison) -> tuple[float | str, float | str]:
     """The limits of a row; where they are all that errors can be, none."""
     if row.high - row.low >= 200:
         return "-", "-"
-    return round(row.low, 2), round(row.high, 2)
+    return round(row.low, 2) + 0.0, round(row.high, 2) + 0.0  # no -0
 
 
 def _p(p: float) -> str:

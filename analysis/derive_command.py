@@ -78,6 +78,11 @@ def derive(
         raise InputError("RUN: give at least one run")
     if out.suffix not in (".yaml", ".yml"):
         raise InputError(f"--out: {out}: must end in .yaml")
+    if confirm is not None:
+        if confirm.suffix not in (".yaml", ".yml"):
+            raise InputError(f"--confirm: {confirm}: must end in .yaml")
+        if confirm.resolve() == out.resolve():
+            raise InputError(f"--confirm: {confirm}: must be another file than --out")
     settings = [read_setting(run) for run in runs]
     for other in settings[1:]:
         require_same_training(settings[0], other)
@@ -129,6 +134,8 @@ def _samples(runs: Sequence[Path], settings: Sequence[Setting]) -> list[Observed
     trained: set[tuple[str, int, str]] = set()
     for setting, run in zip(settings, runs, strict=True):
         part = frame[frame["run"] == str(run)]
+        if part.empty:
+            raise InputError(f"{run}: no trial has ended yet")
         for name, rows in part.groupby("space", sort=False):
             space = setting.spaces.get(str(name))
             if space is None:

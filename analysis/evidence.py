@@ -140,7 +140,12 @@ def ladder_words(ladder: Ladder) -> list[str]:
             f"{start.size:.2g} settings of {start.name} {end.size:.2g} are left, 1 in {less:,.3g}."
         )
     elif ladder.steps:
-        head = f"None of the {len(ladder.steps)} constraints tried is accepted."
+        tried = len(ladder.steps)
+        head = (
+            f"None of the {tried} constraints tried is accepted."
+            if tried > 1
+            else "The one constraint tried is not accepted."
+        )
     else:
         head = "No constraint was tried: no fresh sample of a promising one is at hand."
     paragraphs = [f"{head} {_rules(rules)}"]

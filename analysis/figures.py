@@ -88,11 +88,12 @@ def new_figure(height: float, width: float = COLUMN) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-def require_format(path: str | os.PathLike[str]) -> Path:
-    """The path of a figure to write. Raises InputError for an ending that is not one of FORMATS."""
+def require_format(path: str | os.PathLike[str], option: str = "--out") -> Path:
+    """The path of a figure to write. Raises InputError for an ending that is not one of FORMATS,
+    naming the `option` that gave it."""
     path = Path(path)
     if path.suffix.lower() not in FORMATS:
-        raise InputError(f"--out: {path}: must end in one of {', '.join(FORMATS)}")
+        raise InputError(f"{option}: {path}: must end in one of {', '.join(FORMATS)}")
     return path
 
 

@@ -94,7 +94,8 @@ def page(findings: Sequence[Finding], populations: Sequence[tuple[str, str]]) ->
 def _row(one: Measurement) -> str:
     digits = {"points": 2, "": 2, "%": 0}[one.unit]
     unit = {"points": " points", "": "", "%": "%"}[one.unit]
-    value, low, high = (f"{number:.{digits}f}" for number in (one.value, one.low, one.high))
+    numbers = (round(number, digits) + 0.0 for number in (one.value, one.low, one.high))  # no -0
+    value, low, high = (f"{number:.{digits}f}" for number in numbers)
     level = f"{100 * one.confidence:.4g}%"
     return (
         f"| {code(one.of)} | {escape(one.what)} | {value}{unit} | {low} to {high} ({level}) | "

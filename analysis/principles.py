@@ -43,13 +43,17 @@ def principles(selected: Sequence[Selected], ladders: Sequence[Evidence]) -> Fin
         kept = [step for step in ladder.steps if step.outcome != "refused"]
         better = [step for step in kept if step.outcome == "improvement"]
         smaller = ladder.start.size / max(ladder.end.size, 1)
+        rows += [_laddered(step, ladder.rules) for step in ladder.steps]
+        if not kept:
+            tried = f"{len(ladder.steps)} constraint{'s' * (len(ladder.steps) != 1)} tried"
+            words.append(f"Of {tried} on {ladder.start.space} none is accepted.")
+            continue
         words.append(
             f"Of {len(ladder.steps)} constraints tried on {ladder.start.space}, {len(better)} made "
             f"its networks better and {len(kept) - len(better)} made the space smaller without "
             f"making them worse by {ladder.rules.delta:.3g} points; what is left is 1 setting in "
             f"{smaller:,.3g}."
         )
-        rows += [_laddered(step, ladder.rules) for step in ladder.steps]
     if ladders:
         verdict = _exist(rows)
         if verdict != "holds":

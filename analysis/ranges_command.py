@@ -93,12 +93,17 @@ def ranges(
     """
     import numpy as np
 
+    from analysis.figures import require_format
     from analysis.range_figures import save_importance, save_ranges, save_trends
 
     if regimes is not None and trends is None:
         raise InputError(f"--regimes: {regimes} goes with --trends")
     if seed < 0:
         raise InputError(f"--seed: {seed} must be 0 or more")
+    figures = {"--out": out, "--importance": importance, "--trends": trends}
+    for option, path in figures.items():
+        if path is not None:
+            require_format(path, option)
     wanted = [name.strip() for name in parameters.split(",") if name.strip()]
     populations = _populations(runs)
     rng = np.random.default_rng(seed)

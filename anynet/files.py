@@ -186,6 +186,8 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
+    except (FileExistsError, NotADirectoryError):
+        raise InputError(f"{path}: cannot be written: {path.parent} is no folder") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None
     except ValueError as error:
@@ -202,6 +204,8 @@ def decode(data: Any, kind: type[T], source: str, at: str = "") -> T:
     try:
         return msgspec.convert(data, kind)
     except msgspec.ValidationError as error:
+        if data is None and not at:
+            raise InputError(f"{source}: empty") from None
         message = _explain(str(error), data, kind)
         inside = f"{at}." if at and _FIELD.match(message) else f"{at}: " if at else ""
         raise InputError(f"{source}: {inside}{message}") from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -17,6 +17,7 @@ from anynet.network import Network
 from anynet.reference import Reference
 
 State = Literal["complete", "diverged", "stopped", "failed"]
+Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
 LEDGER_NAME = "trials.jsonl"
 DIVERGED_ERROR = 100.0
 """The error of a network whose loss was not finite: it is a network, and it counts."""
@@ -49,7 +50,7 @@ class Trial(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     state: State
     reason: str | None = None
     """Why it diverged, stopped or failed."""
-    error: float | None = None
+    error: Percent | None = None
     """Percent of the validation images that are classified wrongly after the last epoch; 100
     where it diverged; None where it failed."""
     curve: tuple[float, ...] = ()
@@ -116,6 +117,8 @@ def read_trials(run: str | os.PathLike[str], *, networks: bool = True) -> list[T
     except FileNotFoundError:
         rule = "not a run (no trials.jsonl in it)" if os.path.isdir(run) else "no such folder"
         raise InputError(f"{run}: {rule}") from None
+    except NotADirectoryError:
+        raise InputError(f"{run}: a file, where the folder of a run is expected") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from analysis.assumptions import curve_at, factorize, few_epochs, transfer
 from analysis.evidence import read_evidence
-from analysis.findings import code, escape, html, together
+from analysis.findings import Finding, Measurement, code, escape, html, page, together
 from analysis.pooling import contains
 from analysis.principles import principles
 from analysis.selection import select
@@ -179,6 +179,7 @@ def test_the_gains_of_a_ladder_are_read_from_its_evidence(tmp_path):
     path.write_text(to_json(ladder("refused")))
     none = principles([], [read_evidence(path)])
     assert none.verdict == "undecided"
+    assert none.words[0] == "Of 1 constraint tried on anynetx_a none is accepted."
     assert none.settle
 
 
@@ -389,3 +390,9 @@ def test_the_page_in_the_docs_is_what_is_printed(request, capsys):
         sections = capsys.readouterr().out.split("\n## ")
         quoted += sum(f"\n### {section.rstrip()}\n" in text for section in sections[1:])
     assert quoted == text.count("\n### ") == 4
+
+
+def test_a_page_knows_no_minus_zero():
+    row = Measurement("a", "b", 0.5, -0.001, 1.0, "8", "undecided", "points")
+    found = Finding(1, "title", "claim", "undecided", ("words",), (row,), (), ())
+    assert "| 0.50 points | 0.00 to 1.00 (95%) |" in page([found], [("a", "8 networks")])

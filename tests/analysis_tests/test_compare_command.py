@@ -210,7 +210,10 @@ def test_what_is_refused(two_spaces, make_trial, write_run, capsys, tmp_path):
     assert "best_of:100 needs at least" in refused(capsys, folder, "--statistic", "best_of:100")
     single = write_run("single", [make_trial("c-000", space="c"), make_trial("c-001", space="c")])
     assert f"{folder}: has the spaces a, b; name one" in refused(capsys, folder, single)
-    assert "a run of 1 spaces (c) compared with itself" in refused(capsys, single)
+    assert "single: has trials of one space alone (c); give another" in refused(capsys, single)
+    three = [make_trial(f"{s}-{i}", space=s) for s in "abc" for i in range(2)]
+    three = write_run("three", three)
+    assert "three: has 3 spaces (a, b, c); name two populations" in refused(capsys, three)
     assert "no sequential form" in refused(capsys, folder, "--sequential", "--statistic", "median")
     assert "has no population.jsonl" in refused(capsys, single, f"{folder}:a", "--sequential")
 
@@ -238,3 +241,11 @@ def test_other_images_are_said_to_be_so(two_spaces, capsys):
     (two / "data.yaml").write_text("digest: x\n")
     assert run(["compare", f"{one}:a", f"{two}:a"]) == 0
     assert capsys.readouterr().err == ""
+
+
+def test_errors_that_are_all_equal_differ_by_no_minus_zero(make_trial, write_run, capsys):
+    trials = [make_trial(f"{s}-{i}", space=s, error=90.0) for s in "ab" for i in range(8)]
+    text = printed(capsys, write_run("equal", trials))
+    assert text.startswith("undecided between a and b: mean error of a lower by 0.00 points (95%")
+    assert "interval 0.00 to 0.00" in text
+    assert "-0 " not in text

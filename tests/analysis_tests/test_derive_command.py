@@ -104,6 +104,26 @@ def test_one_space_alone_suggests_and_writes_the_sweep_that_decides(make_run, tm
     assert (sweep.epochs, sweep.recipe.lr) == (1, 0.1)
 
 
+@pytest.mark.parametrize(
+    ("confirm", "rule"),
+    [("space.yaml", "must be another file than --out"), ("next", "must end in .yaml")],
+)
+def test_the_sweep_file_is_not_written_over_the_space(make_run, tmp_path, capsys, confirm, rule):
+    folder = make_run("a", SPACE, n=4)
+    out, confirm = tmp_path / "space.yaml", tmp_path / confirm
+    assert derive(folder, "--out", out, "--confirm", confirm) == 2
+    assert capsys.readouterr().err == f"anynet: --confirm: {confirm}: {rule}\n"
+    assert not out.exists()
+
+
+def test_a_run_without_a_trial_is_named(make_run, tmp_path, capsys):
+    full, empty = make_run("a", SPACE, n=4), make_run("b", GROWING, n=4)
+    (empty / "trials.jsonl").write_text("")
+    for runs in ([empty], [full, empty]):
+        assert derive(*runs, "--out", tmp_path / "space.yaml") == 2
+        assert capsys.readouterr().err == f"anynet: {empty}: no trial has ended yet\n"
+
+
 def test_a_fresh_sample_decides_and_its_evidence_stands_beside_the_space(
     make_run, tmp_path, capsys
 ):

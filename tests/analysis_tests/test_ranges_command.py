@@ -140,3 +140,14 @@ def test_refusals(regnets, tmp_path, capsys):
     assert "has no 'e_fit'" in refused([folder, "--parameters", "e_fit", *out], capsys)
     failed = regnets("failed", 2, state="failed", error=None)
     assert "no trial with an error yet (2 failed)" in refused([str(failed), *out], capsys)
+
+
+def test_every_figure_path_is_checked_first_and_named_as_given(regnets, tmp_path, capsys):
+    folder = str(regnets("run", 6))
+    for option in ("--out", "--importance", "--trends"):
+        paths = {"--out": str(tmp_path / "r.svg"), option: "figure"}
+        given = [text for pair in paths.items() for text in pair]
+        assert run(["ranges", folder, *given]) == 2
+        message = f"anynet: {option}: figure: must end in one of .png, .svg, .pdf\n"
+        assert capsys.readouterr() == ("", message)
+    assert not (tmp_path / "r.svg").exists()

@@ -388,7 +388,7 @@ def test_wrong_input_is_refused_in_one_line(refusal, folder, arguments, message)
 
 
 WRONG_NETWORKS = {
-    "": "None: expected object, got null",
+    "": "empty",
     "[1, 2]": "expected object, got array",
     "hello": "'hello': expected object, got str",
     "stages: null": "stages: None: expected array, got null",
@@ -445,7 +445,7 @@ def test_a_wrong_space_file_is_refused_in_one_line(refusal, folder, old, new, me
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "None: expected object, got null"),
+        ("", "empty"),
         (LINE.replace("w0: 16", "w0: 17"), "w0: 17 must be a multiple of 8 above 0"),
         (LINE.replace("wa: 20", "wa: .nan"), "wa: nan"),
         (LINE.replace("wm: 2.2", "wm: .inf"), "wm: inf"),

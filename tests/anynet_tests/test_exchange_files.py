@@ -340,6 +340,23 @@ def test_the_command_refuses_in_one_line(tmp_path, monkeypatch, capsys, argument
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.parametrize(
+    ("to", "name", "ending"),
+    [
+        ("anynet", "n.onnx", ".yaml"),
+        ("onnx", "n.yaml", ".onnx"),
+        ("safetensors", "n.pt2", ".safetensors"),
+        ("timm", "n.yaml", ".py"),
+    ],
+)
+def test_the_ending_of_another_format_is_refused(tmp_path, capsys, to, name, ending):
+    out = tmp_path / name
+    assert run(["export", "resnet18", "--to", to, "--out", str(out)]) == 2
+    expected = f"anynet: --out: {out}: must end in {ending} for --to {to}\n"
+    assert capsys.readouterr() == ("", expected)
+    assert not out.exists()
+
+
 def test_weights_of_another_network_are_refused(trained, tmp_path, capsys):
     path = str(save_safetensors(trained(SMALL), tmp_path / "w.safetensors"))
     out = ["--out", str(tmp_path / "x.onnx")]

@@ -95,7 +95,7 @@ def test_text_that_is_not_yaml_is_refused_in_one_line(text, message):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (None, "f: None: expected object, got null"),
+        (None, "f: empty"),
         ([], "f: expected object, got array"),
         ("text", "f: 'text': expected object, got str"),
         ({}, "f: object missing required field name"),
@@ -252,3 +252,19 @@ def test_a_link_is_followed(tmp_path):
     write_text(tmp_path / "link", "new")
     assert (tmp_path / "link").is_symlink()
     assert read_text(tmp_path / "target") == "new"
+
+
+def test_an_empty_file_is_called_empty(tmp_path):
+    path = tmp_path / "empty.yaml"
+    path.write_text("# nothing\n")
+    with pytest.raises(InputError) as caught:
+        read_yaml(path, Outer)
+    assert str(caught.value) == f"{path}: empty"
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError) as caught:
+        write_text(tmp_path / "file" / "a.yaml", "text")
+    folder = tmp_path / "file"
+    assert str(caught.value) == f"{folder / 'a.yaml'}: cannot be written: {folder} is no folder"

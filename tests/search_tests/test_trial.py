@@ -70,3 +70,13 @@ def test_a_folder_that_is_no_run(tmp_path):
         read_trials(tmp_path)
     with pytest.raises(InputError, match="no such folder"):
         read_trials(tmp_path / "x")
+
+
+def test_a_file_is_no_run_and_an_error_is_a_percentage(tmp_path, make_trial):
+    path = tmp_path / "sweep.yaml"
+    path.touch()
+    with pytest.raises(InputError, match=r"sweep\.yaml: a file, where the folder of a run is"):
+        read_trials(path)
+    for error in (-1.0, 300.0):
+        with pytest.raises(InputError, match=r"^ledger: line 1: .*\.error"):
+            decode_trials(encode_trial(make_trial(error=error)), "ledger")
