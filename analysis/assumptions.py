@@ -83,8 +83,9 @@ def few_epochs(selected: Sequence[Selected], rng: np.random.Generator) -> Findin
     settle = []
     if verdict in ("undecided", "no data"):
         settle.append(
-            "The same networks trained briefly and long (rungs in the sweep file, promoted by "
-            "chance); about 100 of them tell a rho of 0.9 from one of 0.8."
+            "The same networks trained briefly and long: one sweep file with two numbers of "
+            "epochs, in two runs (anynet fidelity pairs them); about 100 networks tell a rho of "
+            "0.9 from one of 0.8."
         )
     return Finding(
         2,

@@ -213,7 +213,7 @@ def test_runs_without_a_trained_network_of_a_space_are_refused(make_run, tmp_pat
     folder = make_run("a", SPACE, n=2)
     (folder / "trials.jsonl").write_text("")
     assert derive(folder, "--out", tmp_path / "s.yaml") == 2
-    assert "no trial of a space has ended yet" in capsys.readouterr().err
+    assert "no trial has ended yet" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
