@@ -80,9 +80,8 @@ def cost(
                 "precision": precision,
                 "stages": [
                     {
-                        **line._asdict(),
+                        **{k: v for k, v in line._asdict().items() if k != "cost"},
                         **line.cost._asdict(),
-                        "cost": None,
                         "memory": part and part.memory._asdict(),
                     }
                     for line, part in itertools.zip_longest(lines, memories[:-1])
