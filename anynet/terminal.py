@@ -179,5 +179,6 @@ def replace_from_options(struct: T, **options: Any) -> T:
             try:
                 struct = msgspec.structs.replace(struct, **{field: value})  # type: ignore[type-var]
             except ValueError as error:
-                raise InputError(f"--{field.replace('_', '-')}: {error}") from None
+                rule = str(error).removeprefix(f"{field}: ")
+                raise InputError(f"--{field.replace('_', '-')}: {rule}") from None
     return struct
