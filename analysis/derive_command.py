@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace as changed
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
-import pandas as pd
+import numpy.typing as npt
 from cyclopts import Parameter
 from msgspec import to_builtins
-from msgspec.structs import replace
 
 from analysis.constraints import ENOUGH, Candidate, Kind, Observed
-from analysis.edf import populations
 from analysis.evidence import ladder_data, ladder_words
 from analysis.ladder import DECISIONS, Ladder, Rules, climb
 from analysis.pooling import contains, same_draws
-from analysis.results import drawn_before, load_runs
+from analysis.results import drawn_before, drawn_settings
 from analysis.runs import Setting, read_setting, require_same_training
+from analysis.selection import Selected, select
 from anynet.density import log_density
 from anynet.errors import InputError
 from anynet.files import to_json, to_yaml, write_text
 from anynet.limits import holds
 from anynet.space import DesignSpace
-from anynet.terminal import Whole, print_json, print_table
+from anynet.terminal import Whole, print_json, print_notes, print_table
 
 
 def derive(
@@ -83,10 +81,12 @@ def derive(
             raise InputError(f"--confirm: {confirm}: must end in .yaml")
         if confirm.resolve() == out.resolve():
             raise InputError(f"--confirm: {confirm}: must be another file than --out")
-    settings = [read_setting(run) for run in runs]
-    for other in settings[1:]:
-        require_same_training(settings[0], other)
-    samples = _samples(runs, settings)
+    settings = {str(run): read_setting(run) for run in runs}
+    for other in settings.values():
+        require_same_training(next(iter(settings.values())), other)
+    selection = select([str(run) for run in runs])
+    print_notes(selection.notes)
+    samples = _samples(selection.populations, settings)
     first = _start(samples, start)
     if delta is None:
         delta = first.deviation / 3
@@ -106,7 +106,7 @@ def derive(
 
     ladder = climb(first, sample, rules, given)
     paragraphs = ladder_words(ladder)
-    end = replace(ladder.end.space, **_as_drawn(settings, ladder.end.space))
+    end = ladder.end.space
     write_text(out, end.to_yaml("\n".join(_wrapped(paragraphs))))
     written = [out, out.with_suffix(".evidence.json"), out.with_suffix(".evidence.md")]
     data = ladder_data(ladder) | {"runs": [str(run) for run in runs]}
@@ -114,7 +114,7 @@ def derive(
     title = f"# {end.name}: what the evidence says"
     write_text(written[2], "\n\n".join([title, *paragraphs]) + "\n")
     if confirm is not None:
-        written += _write_confirmation(confirm, ladder, settings)
+        written += _write_confirmation(confirm, ladder, list(settings.values()))
     if json:
         print_json(data | {"written": [str(path) for path in written]})
         return
@@ -123,62 +123,46 @@ def derive(
         print(path)
 
 
-def _samples(runs: Sequence[Path], settings: Sequence[Setting]) -> list[Observed]:
+def _samples(selected: Sequence[Selected], settings: Mapping[str, Setting]) -> list[Observed]:
     """A sample a space: populations of equal spaces, in whatever runs, are one.
 
     What two runs both drew from one seed counts once, and is said.
     """
-    frame = load_runs(runs)
-    frame = frame[frame["baseline"].isna()]
     found: list[Observed] = []
     trained: set[tuple[str, int, str]] = set()
-    for setting, run in zip(settings, runs, strict=True):
-        part = frame[frame["run"] == str(run)]
-        if part.empty:
-            raise InputError(f"{run}: no trial has ended yet")
-        for name, rows in part.groupby("space", sort=False):
-            space = setting.spaces.get(str(name))
-            if space is None:
-                raise InputError(f"{run}: space {name!r} is not in its sweep.yaml")
-            repeated = drawn_before(rows, trained)
-            if repeated.any():
-                count = rows["trial"][repeated].nunique()
-                print(
-                    f"anynet: {run}: {space.name}: {count} networks are those of another run, "
-                    "drawn from the same seed: they count once",
-                    file=sys.stderr,
-                )
-                rows = rows[~repeated]
-            if rows.empty:
-                continue
-            observed = _observed(space, rows, str(run))
-            known = next((i for i, s in enumerate(found) if same_draws(s.space, space)), None)
-            if known is None:
-                found.append(observed)
-            else:
-                found[known] = _joined(found[known], observed)
-    if not found:
-        raise InputError(f"{runs[0]}: no trial of a space has ended yet")
+    for one in selected:
+        space = settings[one.run].space(one.space)
+        repeated = drawn_before(one.rows, trained)
+        if repeated.any():
+            note = f"{repeated.sum()} networks are those of another run, drawn from the same seed"
+            print_notes([f"{one.run}: {space.name}: {note}: they count once"])
+        if repeated.all():
+            continue
+        observed = _observed(space, one, ~repeated)
+        known = next((i for i, s in enumerate(found) if same_draws(s.space, space)), None)
+        if known is None:
+            found.append(observed)
+        else:
+            found[known] = _joined(found[known], observed)
     return found
 
 
-def _observed(space: DesignSpace, rows: pd.DataFrame, run: str) -> Observed:
-    """The networks of a population that have an error at its longest training."""
-    (population,) = populations(rows)
-    networks = population.networks[population.networks["error"].notna()].set_index("trial")
-    if len(networks) < 2:
-        raise InputError(f"{run}: {space.name}: {len(networks)} networks with an error, 2 at least")
-    rows = rows.drop_duplicates("trial").set_index("trial").loc[networks.index]
-    drawn, built = rows["drawn"].tolist(), rows["network"].tolist()
-    weights = networks["weight"].to_numpy()
+def _observed(space: DesignSpace, one: Selected, wanted: npt.NDArray[np.bool_]) -> Observed:
+    """The wanted networks of a population that have an error at its longest training."""
+    kept = wanted & ~np.isnan(one.errors)
+    if kept.sum() < 2:
+        raise InputError(
+            f"{one.run}: {space.name}: {kept.sum()} networks with an error, 2 at least"
+        )
+    rows, weights = one.rows[kept], one.weights
     return Observed(
         space,
-        {name: np.array([settings[name] for settings in drawn]) for name in drawn[0]},
-        np.array([network.depths for network in built]),
-        np.array([network.widths for network in built]),
+        drawn_settings(rows),
+        np.array([network.depths for network in rows["network"]]),
+        np.array([network.widths for network in rows["network"]]),
         {name: rows[name].to_numpy() for name in ("params", "flops", "activations")},
-        networks["error"].to_numpy(),
-        None if (weights == 1).all() else weights,
+        one.errors[kept],
+        None if weights is None else weights[kept],
     )
 
 
@@ -231,12 +215,6 @@ def _as_candidate(observed: Observed, other: DesignSpace) -> Candidate | None:
     return Candidate(f"space:{other.name}", kind, words, other, distance, shrinkage)
 
 
-def _as_drawn(settings: Sequence[Setting], space: DesignSpace) -> dict[str, Any]:
-    """Channels and classes of the images, which a run's networks were built for."""
-    images = settings[0].images
-    return {"input_channels": images["channels"], "classes": len(images["classes"])}
-
-
 def _write_confirmation(path: Path, ladder: Ladder, settings: Sequence[Setting]) -> list[Path]:
     """The sweep that decides the most promising constraint, or the one that is undecided.
 
@@ -254,7 +232,7 @@ def _write_confirmation(path: Path, ladder: Ladder, settings: Sequence[Setting])
         needed = max(ENOUGH, min(max(more), ladder.rules.most))
         short = needed
     else:
-        print("anynet: nothing is left to confirm: no sweep file is written", file=sys.stderr)
+        print_notes(["nothing is left to confirm: no sweep file is written"])
         return []
     spaces = [candidate.space, *([ladder.end.space] if short > 0 else [])]
     sweep = {k: v for k, v in settings[0].sweep.items() if k not in ("space", "baselines")}

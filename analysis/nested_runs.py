@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from msgspec.structs import replace
 
 from analysis.edf import EDF, edf
 from analysis.pooling import PAYS, Pooled, Sample, pool, require_alike, same_draws
-from analysis.results import drawn_before
+from analysis.results import drawn_before, drawn_settings
 from analysis.runs import Setting, read_setting, require_same_training
 from analysis.selection import Selected
 from anynet.density import DRAWS, share
@@ -85,17 +84,11 @@ def pool_populations(selected: Sequence[Selected], draws: int = DRAWS) -> list[P
                 f"--pool: {one.name}: was trained in rungs; networks are pooled that were all "
                 "trained to the end"
             )
-        setting = settings.setdefault(one.run, read_setting(one.run))
-        first = next(iter(settings.values()))
-        require_same_training(first, setting)
-        space = setting.spaces.get(one.space)
-        if space is None:
-            raise InputError(
-                f"{one.run}: sweep.yaml: has no space {one.space!r}, but "
-                f"{', '.join(setting.spaces)}"
-            )
-        images = setting.images
-        space = replace(space, input_channels=images["channels"], classes=len(images["classes"]))
+        if one.run not in settings:
+            settings[one.run] = read_setting(one.run)
+            require_same_training(next(iter(settings.values())), settings[one.run])
+        setting = settings[one.run]
+        space = setting.space(one.space)
         if space not in shares:
             rng = np.random.default_rng(0)
             windows = {name: setting.window.get(name) for name in COSTS}
@@ -103,7 +96,7 @@ def pool_populations(selected: Sequence[Selected], draws: int = DRAWS) -> list[P
         new = ~drawn_before(one.rows, known)
         sample = Sample(
             space,
-            {name: column[new] for name, column in _drawn(one.rows).items()},
+            {name: column[new] for name, column in drawn_settings(one.rows).items()},
             one.errors[new],
             shares[space],
             {name: column[new] for name, column in _costs(one.rows).items()},
@@ -154,12 +147,6 @@ def _alike(one: Sample, other: Sample) -> bool:
     except InputError:
         return False
     return True
-
-
-def _drawn(rows: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Settings as `Population.drawn` holds them."""
-    names = rows["drawn"].iloc[0]
-    return {name: np.array([drawn[name] for drawn in rows["drawn"]], float) for name in names}
 
 
 def _costs(rows: pd.DataFrame) -> dict[str, np.ndarray]:

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
+from analysis.results import drawn_settings
 from anynet.errors import InputError
 from anynet.line_fit import DEEPEST, fit_lines
 from anynet.sampling import SINGULAR, Population
@@ -88,8 +89,7 @@ def parameter_table(frame: pd.DataFrame, *, lines: bool = True) -> pd.DataFrame:
     spaces = frame["space"].unique().tolist()
     if len(spaces) != 1:
         raise InputError(f"parameters: one space at a time, not {', '.join(spaces) or 'none'}")
-    first = frame["drawn"].iloc[0]
-    drawn = {name: np.array([d[name] for d in frame["drawn"]], dtype=float) for name in first}
+    drawn = drawn_settings(frame)
     stages = [network.stages for network in frame["network"]]
     resolved: dict[str, Any] = {}
     for name in _RESOLVED:

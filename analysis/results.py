@@ -77,6 +77,12 @@ def baselines(frame: pd.DataFrame) -> pd.DataFrame:
     return known.drop_duplicates("baseline", keep="last").sort_values("error", kind="stable")
 
 
+def drawn_settings(frame: pd.DataFrame) -> dict[str, npt.NDArray[np.float64]]:
+    """The settings of networks of one space, as `Population.drawn` holds them, as floats."""
+    names = frame["drawn"].iloc[0]
+    return {name: np.array([drawn[name] for drawn in frame["drawn"]], float) for name in names}
+
+
 def drawn_before(frame: pd.DataFrame, known: set[tuple[str, int, str]]) -> npt.NDArray[np.bool_]:
     """Which rows are of trainings in `known` already, (n,); adds those that have an error.
 
@@ -114,6 +120,17 @@ def planned_trials(run: str | os.PathLike[str]) -> int | None:
             return sum(1 for _ in file)
     except OSError:
         return None
+
+
+def unfinished(frame: pd.DataFrame) -> str:
+    """A note on the records of one run, where it is still going: fast networks end first."""
+    if frame.empty:
+        return ""
+    run, recorded = str(frame["run"].iloc[0]), frame["trial"].nunique()
+    planned = planned_trials(run)
+    if planned is None or recorded >= planned:
+        return ""
+    return f"{run}: {recorded} of {planned} trials recorded so far"
 
 
 def planned_names(run: str | os.PathLike[str]) -> dict[str, list[str]]:

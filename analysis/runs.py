@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from anynet.errors import InputError
 from anynet.files import decode, parse_yaml, read_text
 from anynet.space import DesignSpace, Window
@@ -20,7 +22,7 @@ _TRAINING = ("data", "recipe", "epochs", "window")
 class Setting:
     """How the trials of a run came about.
 
-    `spaces` by name, as they were sampled for the run's images; `window` of cost by name;
+    `spaces` by name, with the channels and classes of the run's images; `window` of cost by name;
     `sweep` is the file as plain data, `images` what `data.yaml` holds.
     """
 
@@ -35,6 +37,14 @@ class Setting:
         """Side of the images in pixels."""
         return int(self.images["resolution"])
 
+    def space(self, name: str) -> DesignSpace:
+        """The space of that name. Raises InputError where the run has none such."""
+        if name not in self.spaces:
+            raise InputError(
+                f"{self.run}: sweep.yaml: has no space {name!r}, but {', '.join(self.spaces)}"
+            )
+        return self.spaces[name]
+
 
 def read_setting(run: str | os.PathLike[str]) -> Setting:
     """The setting of a run. Raises InputError where its folder does not say."""
@@ -43,6 +53,8 @@ def read_setting(run: str | os.PathLike[str]) -> Setting:
         decode(entry, DesignSpace, str(Path(run) / _SWEEP), f"space[{i}]")
         for i, entry in enumerate(sweep.get("space") or ())
     ]
+    built = {"input_channels": images["channels"], "classes": len(images["classes"])}
+    spaces = [replace(space, **built) for space in spaces]
     window = {name: (float(low), float(high)) for name, (low, high) in sweep["window"].items()}
     return Setting(os.fspath(run), {space.name: space for space in spaces}, window, sweep, images)
 
@@ -60,20 +72,15 @@ def require_same_training(one: Setting, other: Setting) -> None:
     """Raise InputError where the trials of two runs were not trained and measured alike."""
     for field in _TRAINING:
         first, second = one.sweep.get(field), other.sweep.get(field)
-        if first != second:
-            detail = next(
-                (
-                    f"{field}.{key}: {second.get(key)!r}, but {first.get(key)!r}"
-                    for key in {**first, **second}
-                    if first.get(key) != second.get(key)
-                )
-                if isinstance(first, dict) and isinstance(second, dict)
-                else [f"{field}: {second!r}, but {first!r}"].__iter__(),
-                field,
-            )
-            raise InputError(
-                f"{other.run}: {detail} in {one.run}: errors of other trainings do not compare"
-            )
+        if first == second:
+            continue
+        if isinstance(first, dict) and isinstance(second, dict):
+            key = next(k for k in {**first, **second} if first.get(k) != second.get(k))
+            field, first, second = f"{field}.{key}", first.get(key), second.get(key)
+        raise InputError(
+            f"{other.run}: {field}: {second!r}, but {first!r} in {one.run}: errors of other "
+            "trainings do not compare"
+        )
     if one.images.get("digest") != other.images.get("digest"):
         raise InputError(
             f"{other.run}: was trained on other images than {one.run}: their errors do not compare"

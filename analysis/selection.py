@@ -10,7 +10,7 @@ from functools import cached_property
 import pandas as pd
 
 from analysis.edf import Floats, Population, populations
-from analysis.results import baselines, load_runs, planned_trials
+from analysis.results import baselines, load_runs, unfinished
 from anynet.errors import InputError
 
 
@@ -102,12 +102,7 @@ def select(arguments: Sequence[str], *, networks: bool = True) -> Selection:
         Selected(str(part["run"].iloc[0]), space, population, part)
         for ((_, space), part), population in zip(wanted.items(), found, strict=True)
     ]
-    notes = []
-    for frame in loaded.values():
-        run = str(frame["run"].iloc[0])
-        recorded, planned = frame["trial"].nunique(), planned_trials(run)
-        if planned is not None and recorded < planned:
-            notes.append(f"{run}: {recorded} of {planned} trials recorded so far")
+    notes = [note for frame in loaded.values() if (note := unfinished(frame))]
     beside = pd.concat([frame[frame["baseline"].notna()] for frame in loaded.values()])
     return Selection(tuple(selected), baselines(beside), tuple(notes))
 

@@ -74,7 +74,7 @@ COMMANDS: dict[str, Command] = {
         "A page on how well the assumptions behind design spaces hold on runs.",
     ),
     "export": Command(
-        "analysis.commands:export", "Write a network, or the best of a run, for a library."
+        "analysis.export_command:export", "Write a network, or the best of a run, for a library."
     ),
 }
 

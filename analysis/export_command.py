@@ -24,7 +24,7 @@ from anynet.export import (
 from anynet.files import to_json, write_text
 from anynet.network import Network
 from anynet.reference import Reference
-from anynet.terminal import Whole, replace_from_options
+from anynet.terminal import Whole, print_notes, replace_from_options
 from search.trial import LEDGER_NAME
 
 
@@ -197,21 +197,12 @@ def _export_weights(
     export_weights(module, to, out, resolution=side, note=note)
 
 
-def _say_unfinished(run: str, recorded: int) -> None:
-    """Say on standard error that a run is not what it will be: fast networks end first."""
-    from analysis.results import planned_trials
-
-    planned = planned_trials(run)
-    if planned is not None and recorded < planned:
-        print(f"anynet: {run}: {recorded} of {planned} trials recorded so far", file=sys.stderr)
-
-
 def _best(run: str, space: str | None) -> tuple[Network | Reference, str]:
     """The network of least error of a run, and a line that says where it comes from."""
-    from analysis.results import load_runs
+    from analysis.results import load_runs, unfinished
 
     frame = load_runs([run])
-    _say_unfinished(run, frame["trial"].nunique())
+    print_notes([unfinished(frame)])
     if space is not None:
         known = sorted(frame["space"].unique())
         if space not in known:
